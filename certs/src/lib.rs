@@ -1,0 +1,1 @@
+//! Makes RRTO's certificate authority, server and robot certificates.

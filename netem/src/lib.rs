@@ -1,0 +1,1 @@
+//! A seeded user-space UDP link, and the experiments that stand on it.

@@ -1,0 +1,1 @@
+//! What RRTO knows: the function table, operators, wire codec and engines, without any I/O.

@@ -1,0 +1,1 @@
+//! The RRTO GPU server: sessions, handles and execution on a GPU or on the software GPU.

@@ -1,0 +1,1 @@
+//! RRTO's engines on QUIC: endpoint, mutual TLS, control and bulk streams.
