@@ -1,2 +1,178 @@
-//! Placeholder until its room is built.
-fn main() {}
+//! The `rrto-netem` command.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use rrto_netem::link::Way;
+use rrto_netem::proxy::{Config, Proxy, Stats};
+use rrto_netem::script::{Scenario, Settings};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// How often the file of `--stats` is written anew, so that it says something even if the process is killed.
+const STATS_EVERY: Duration = Duration::from_secs(1);
+
+/// A seeded user-space UDP link: delay, jitter, rate, queue and loss, scripted over time. It needs no privileges.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a link until SIGINT or SIGTERM
+    ///
+    /// Start the server on one port and point clients at another, with the link between:
+    ///
+    ///   rrto-netem link --listen 127.0.0.1:4500 --to 127.0.0.1:4433 --rtt-ms 10 --rate-mbps 100 --loss 0.01
+    ///
+    /// stdout gets two lines of JSON: where the link listens, when it does, and what it has done, when it ends.
+    #[command(verbatim_doc_comment)]
+    Link(Box<LinkArgs>),
+    /// Check scenario files
+    Check {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct LinkArgs {
+    /// Address for clients to send to; port 0 takes a free port
+    #[arg(long, value_name = "IP:PORT")]
+    listen: SocketAddr,
+    /// Address of the server
+    #[arg(long, value_name = "IP:PORT")]
+    to: SocketAddr,
+    /// Scenario file (TOML) to play, from the beginning of the link
+    #[arg(long, value_name = "FILE", conflicts_with = "Settings")]
+    scenario: Option<PathBuf>,
+    /// Seed of all randomness: the same seed gives the same link
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Stop after this many seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    for_s: Option<Duration>,
+    /// Write the counters to this file too, every second and at the end
+    #[arg(long, value_name = "FILE")]
+    stats: Option<PathBuf>,
+    /// Forget clients that are silent for this many seconds
+    #[arg(long, value_name = "S", value_parser = seconds, default_value = "120")]
+    idle_timeout_s: Duration,
+    #[command(
+        flatten,
+        next_help_heading = "A link that is always the same, in both directions (instead of --scenario)"
+    )]
+    settings: Settings,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|e| format!("{e}; write seconds, such as 2.5"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}
+
+/// The lines on stdout.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line {
+    Listening {
+        listen: SocketAddr,
+        to: SocketAddr,
+        seed: u64,
+        unix_s: f64,
+    },
+    Ended {
+        seed: u64,
+        #[serde(flatten)]
+        stats: Stats,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Link(args) => link(*args),
+        Command::Check { files } => check(&files),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell if stderr is gone.
+            let _ = writeln!(io::stderr(), "rrto-netem: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn link(args: LinkArgs) -> Result<()> {
+    let scenario = match &args.scenario {
+        Some(file) => Scenario::load(file)?,
+        None => Scenario::constant(&args.settings)?,
+    };
+    // Signals first: whoever reads that the link listens may end it at once.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+    let (ended, end) = channel();
+    std::thread::spawn(move || signals.forever().next().map(|_| ended.send(())));
+
+    let LinkArgs { listen, to, seed, idle_timeout_s: idle_timeout, .. } = args;
+    let proxy = Proxy::start(Config { listen, to, scenario, seed, idle_timeout })?;
+    let unix_s = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+    print(&Line::Listening { listen: proxy.listen_addr(), to, seed, unix_s })?;
+
+    let stop_at = args.for_s.and_then(|length| proxy.started_at().checked_add(length));
+    loop {
+        let left = stop_at.map_or(STATS_EVERY, |at| at.saturating_duration_since(Instant::now()));
+        let ended = !matches!(end.recv_timeout(left.min(STATS_EVERY)), Err(RecvTimeoutError::Timeout));
+        if ended || stop_at.is_some_and(|at| at <= Instant::now()) {
+            break;
+        }
+        save(args.stats.as_deref(), &Line::Ended { seed, stats: proxy.stats() })?;
+    }
+    let line = Line::Ended { seed, stats: proxy.stop() };
+    save(args.stats.as_deref(), &line)?;
+    print(&line)
+}
+
+fn check(files: &[PathBuf]) -> Result<()> {
+    for file in files {
+        let scenario = Scenario::load(file)?;
+        let pieces = [Way::Up, Way::Down].map(|way| scenario.timeline(way).pieces().len());
+        writeln!(
+            io::stdout(),
+            "{}: good, {} + {} pieces; {}",
+            file.display(),
+            pieces[0],
+            pieces[1],
+            scenario.about()
+        )?;
+    }
+    Ok(())
+}
+
+fn print(line: &Line) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(line)?)?;
+    Ok(stdout.flush()?)
+}
+
+/// Replaces the file in one step, so that a reader never sees half of it.
+fn save(file: Option<&Path>, line: &Line) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    let text = serde_json::to_string_pretty(line)? + "\n";
+    fs::write(&name, text)
+        .and_then(|()| fs::rename(&name, file))
+        .with_context(|| format!("cannot write the counters to {}", file.display()))
+}
