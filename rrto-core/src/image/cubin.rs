@@ -1,0 +1,203 @@
+//! Kernel parameter layouts, read from a cubin.
+//!
+//! Every function has a section `.nv.info.<function>` (type `0x7000_0000`), a
+//! run of attributes: u8 format, u8 attribute, then for format 4 a u16 length
+//! and that many bytes, for formats 1 to 3 a u16 value. Three of them describe
+//! the parameters:
+//!
+//! | attribute | value |
+//! |---|---|
+//! | `0x17` KPARAM_INFO | u32 index, u16 ordinal, u16 offset, u32 with the size in bits 18.. |
+//! | `0x45` KPARAM_INFO_V2 | u32 index, u16 ordinal, u16 offset, u32 size; for kernels with a parameter too long for the first form |
+//! | `0x19` CBANK_PARAM_SIZE | u16 bytes of the whole block (format 3) |
+
+use super::ImageError;
+use super::bytes::{array, slice, u16_at, u32_at};
+use super::elf::{self, Header, Section};
+
+/// Section type of `.nv.info` sections.
+const TYPE_INFO: u32 = 0x7000_0000;
+
+/// What precedes the function's name in its section's name.
+const INFO_PREFIX: &[u8] = b".nv.info.";
+
+/// One kernel's parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelParams<'a> {
+    /// The name as in `cuModuleGetFunction`: mangled, unless `extern "C"`.
+    pub name: &'a str,
+    /// The parameters in order.
+    pub params: Vec<Param>,
+    /// Bytes of the whole parameter block.
+    pub block_bytes: u32,
+}
+
+/// Where a parameter is in the block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Param {
+    /// Its first byte.
+    pub offset: u32,
+    /// Its length in bytes.
+    pub bytes: u32,
+}
+
+/// The parameter layouts of every function in `cubin`, in the file's order.
+///
+/// Device functions that were compiled separately have a section like a
+/// kernel's and appear here too, without parameters.
+///
+/// # Errors
+/// If it is not a cubin, or its sections are not what the format says. A
+/// layout that is not certain is an error, never a guess.
+pub fn kernels(cubin: &[u8]) -> Result<Vec<KernelParams<'_>>, ImageError> {
+    let header = Header::parse(cubin)?;
+    let section = |at| {
+        let bytes = slice(cubin, at, elf::SECTION_BYTES, "ELF section header")?;
+        Section::parse(bytes)
+    };
+    let (sections, names) = header.sections(header.needs_section_0().map(section).transpose()?)?;
+    let table_bytes = sections.count.saturating_mul(elf::SECTION_BYTES);
+    slice(cubin, sections.at, table_bytes, "ELF section header table")?;
+    if sections.count == 0 {
+        return Ok(Vec::new());
+    }
+    let names = section(sections.offset(names))?;
+    let names = slice(cubin, names.at, names.bytes, "ELF section names")?;
+
+    let mut budget = Budget { left: cubin.len() as u64 };
+    let mut kernels = Vec::new();
+    for at in sections.offsets() {
+        let section = section(at)?;
+        if section.kind != TYPE_INFO {
+            continue;
+        }
+        let name =
+            slice(names, section.name, (names.len() as u64).saturating_sub(section.name), "section name")?;
+        let Some(name) = name.strip_prefix(INFO_PREFIX) else {
+            continue;
+        };
+        let name = budget.name(name)?;
+        budget.take(section.bytes, section.at)?;
+        let attributes = slice(cubin, section.at, section.bytes, ".nv.info section")?;
+        kernels.push(layout(name, attributes)?);
+    }
+    Ok(kernels)
+}
+
+/// Bounds the work for a file whose sections overlap. Those of an honest file
+/// do not, so what is read of them adds up to no more than the file.
+struct Budget {
+    left: u64,
+}
+
+impl Budget {
+    /// Counts `bytes` more, which start at `at`.
+    fn take(&mut self, bytes: u64, at: u64) -> Result<(), ImageError> {
+        let what = ".nv.info section (overlapping others)";
+        self.left = self.left.checked_sub(bytes).ok_or(ImageError::Truncated { what, at })?;
+        Ok(())
+    }
+
+    /// The text up to the zero in `bytes`.
+    fn name<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a str, ImageError> {
+        let what = "section name";
+        let text = usize::try_from(self.left).map_or(bytes, |left| bytes.get(..left).unwrap_or(bytes));
+        let end = text.iter().position(|byte| *byte == 0);
+        let text = end.and_then(|end| bytes.get(..end)).ok_or(ImageError::Truncated { what, at: 0 })?;
+        self.take(text.len() as u64, 0)?;
+        std::str::from_utf8(text).map_err(|error| ImageError::Malformed {
+            what: "section name's byte",
+            found: text.get(error.valid_up_to()).copied().unwrap_or_default().into(),
+            expected: "UTF-8",
+        })
+    }
+}
+
+/// The layout that one function's attributes describe.
+fn layout<'a>(name: &'a str, attributes: &[u8]) -> Result<KernelParams<'a>, ImageError> {
+    let mut params = Vec::new();
+    let mut block_bytes = 0;
+    let mut at = 0;
+    while at < attributes.len() as u64 {
+        let attribute = Attribute::parse(attributes, at)?;
+        at += attribute.bytes;
+        match attribute.meaning {
+            Meaning::Param(ordinal, param) => params.push((ordinal, param)),
+            Meaning::BlockBytes(bytes) => block_bytes = bytes,
+            Meaning::Other => {}
+        }
+    }
+    params.sort_by_key(|(ordinal, _)| *ordinal);
+    for (expected, (ordinal, param)) in (0..).zip(&params) {
+        if *ordinal != expected {
+            let expected = "every number from 0 on once";
+            let what = "kernel parameter ordinal";
+            return Err(ImageError::Malformed { what, found: u64::from(*ordinal), expected });
+        }
+        if param.offset.saturating_add(param.bytes) > block_bytes {
+            let at = u64::from(param.offset);
+            return Err(ImageError::Truncated { what: "kernel parameter in its block", at });
+        }
+    }
+    let params = params.into_iter().map(|(_, param)| param).collect();
+    Ok(KernelParams { name, params, block_bytes })
+}
+
+/// One attribute of a `.nv.info` section.
+struct Attribute {
+    /// Its length, to get to the next.
+    bytes: u64,
+    meaning: Meaning,
+}
+
+/// What an attribute says about parameters.
+enum Meaning {
+    /// The parameter with this ordinal.
+    Param(u32, Param),
+    /// Bytes of the parameter block.
+    BlockBytes(u32),
+    /// Nothing.
+    Other,
+}
+
+impl Attribute {
+    /// The attribute at `at`.
+    fn parse(attributes: &[u8], at: u64) -> Result<Self, ImageError> {
+        const WHAT: &str = ".nv.info attribute";
+        /// Format, attribute, and a u16.
+        const HEADER_BYTES: u64 = 4;
+        let [format, attribute] = array(attributes, at, WHAT)?;
+        let value = u16_at(attributes, at + 2, WHAT)?;
+        match format {
+            1..=3 => {
+                let meaning = match (format, attribute) {
+                    (3, 0x19) => Meaning::BlockBytes(value.into()),
+                    _ => Meaning::Other,
+                };
+                Ok(Self { bytes: HEADER_BYTES, meaning })
+            }
+            4 => {
+                let body = slice(attributes, at + HEADER_BYTES, value.into(), WHAT)?;
+                let meaning = match attribute {
+                    0x17 => param(body, |word| word >> 18)?,
+                    0x45 => param(body, |word| word)?,
+                    _ => Meaning::Other,
+                };
+                Ok(Self { bytes: HEADER_BYTES + u64::from(value), meaning })
+            }
+            other => Err(ImageError::Malformed {
+                what: ".nv.info attribute format",
+                found: other.into(),
+                expected: "1 to 4",
+            }),
+        }
+    }
+}
+
+/// A KPARAM_INFO attribute whose last word holds the size as `size` says.
+fn param(body: &[u8], size: impl Fn(u32) -> u32) -> Result<Meaning, ImageError> {
+    const WHAT: &str = "kernel parameter attribute";
+    let offset = u16_at(body, 6, WHAT)?.into();
+    let bytes = size(u32_at(body, 8, WHAT)?);
+    Ok(Meaning::Param(u16_at(body, 4, WHAT)?.into(), Param { offset, bytes }))
+}
