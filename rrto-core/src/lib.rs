@@ -1,1 +1,22 @@
-//! What RRTO knows: the function table, operators, wire codec and engines, without any I/O.
+//! What RRTO knows, with no I/O: no socket, file, clock, thread, CUDA binding or raw host pointer.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`api`] | the table: one row a driver function, its class and version; result codes and attributes |
+//! | [`image`] | reading module images: containers, cubins, PTX |
+//! | [`operator`] | a call that reaches the server, as data |
+//! | [`wire`] | messages, codec, protocol version and schema hash |
+//! | [`engine`] | the client and server state machines |
+//! | [`testing`] | (feature) a seeded link, a fake device and a pair of engines |
+//!
+//! Imports go one way: `api <- operator <- wire <- engine`; `image` stands alone.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod engine;
+pub mod image;
+pub mod operator;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod wire;

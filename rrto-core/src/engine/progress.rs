@@ -1,0 +1,133 @@
+//! Which work the client knows to have completed, so that a synchronisation with nothing outstanding costs no
+//! round trip.
+
+use std::collections::HashMap;
+
+use crate::operator::{Handle, Operator, StreamEffect};
+
+/// `CU_STREAM_NON_BLOCKING`.
+const NON_BLOCKING: u32 = 1;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Stream {
+    /// Ordered against the legacy default stream.
+    blocking: bool,
+    /// Number of its latest work.
+    last_work: u64,
+    /// All its work up to this number has completed.
+    completed: u64,
+}
+
+impl Stream {
+    fn settled(&self) -> bool {
+        self.last_work <= self.completed
+    }
+}
+
+/// Per stream and event, what was submitted last and what has completed.
+#[derive(Debug)]
+pub(super) struct Progress {
+    streams: HashMap<Handle, Stream>,
+    /// For each event that was recorded: where, and the number of the record.
+    events: HashMap<Handle, (Handle, u64)>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        let legacy = Stream { blocking: true, ..Stream::default() };
+        Progress { streams: HashMap::from([(Handle::LEGACY_STREAM, legacy)]), events: HashMap::new() }
+    }
+}
+
+impl Progress {
+    /// Notes that `operator` was submitted under `number`.
+    pub(super) fn handle_submitted(&mut self, number: u64, operator: &Operator) {
+        match operator {
+            Operator::StreamCreate { stream, flags, .. } => {
+                let blocking = flags & NON_BLOCKING == 0;
+                self.streams.insert(*stream, Stream { blocking, ..Stream::default() });
+            }
+            // The stream's work goes on after its handle is gone; it counts as the legacy stream's from then on.
+            Operator::StreamDestroy { stream } => {
+                if self.streams.remove(stream).is_some_and(|gone| !gone.settled()) {
+                    self.work(Handle::LEGACY_STREAM, number);
+                }
+            }
+            Operator::EventRecord { event, stream, .. } => {
+                self.events.insert(*event, (*stream, number));
+            }
+            Operator::EventDestroy { event } => {
+                self.events.remove(event);
+            }
+            other => {
+                if let StreamEffect::Work(stream) = other.stream_effect() {
+                    self.work(stream, number);
+                }
+            }
+        }
+    }
+
+    fn work(&mut self, stream: Handle, number: u64) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.last_work = number;
+        }
+    }
+
+    /// Notes that `operator`, submitted under `number`, was answered with success.
+    pub(super) fn handle_completed(&mut self, number: u64, operator: &Operator) {
+        match operator {
+            Operator::StreamQuery { stream } => self.complete(*stream, number),
+            Operator::EventSynchronize { event } | Operator::EventQuery { event } => {
+                if let Some((stream, recorded)) = self.events.get(event).copied().filter(|(_, at)| *at < number) {
+                    self.complete(stream, recorded);
+                }
+            }
+            other => match other.stream_effect() {
+                StreamEffect::Completes(stream) => self.complete(stream, number),
+                StreamEffect::CompletesAll => {
+                    self.streams.values_mut().for_each(|stream| stream.completed = stream.completed.max(number));
+                }
+                StreamEffect::None | StreamEffect::Work(_) => {}
+            },
+        }
+    }
+
+    /// All work of `stream` up to `number` has completed. Work on the legacy default stream runs after everything
+    /// before it on the blocking streams (CUDA C++ Programming Guide, "Default Stream"), so its completion is theirs.
+    fn complete(&mut self, stream: Handle, number: u64) {
+        for (handle, state) in &mut self.streams {
+            if *handle == stream || (stream == Handle::LEGACY_STREAM && state.blocking) {
+                state.completed = state.completed.max(number);
+            }
+        }
+    }
+
+    /// Whether `operator` is a synchronisation with nothing left to wait for.
+    pub(super) fn is_settled(&self, operator: &Operator) -> bool {
+        match operator {
+            Operator::StreamSynchronize { stream } => self.stream_settled(*stream),
+            Operator::EventSynchronize { event } => match self.events.get(event) {
+                Some((stream, recorded)) => {
+                    self.stream_settled(*stream)
+                        || self.streams.get(stream).is_some_and(|stream| stream.completed >= *recorded)
+                }
+                // Never recorded: cuEventSynchronize answers at once. An unknown handle is the server's to judge.
+                None => false,
+            },
+            Operator::ContextSynchronize => self.streams.values().all(Stream::settled),
+            _ => false,
+        }
+    }
+
+    /// A blocking stream may be behind work of the legacy stream, and the other way round.
+    fn stream_settled(&self, stream: Handle) -> bool {
+        let Some(this) = self.streams.get(&stream) else { return false };
+        match (this.blocking, stream == Handle::LEGACY_STREAM) {
+            (true, true) => self.streams.values().all(|other| !other.blocking || other.settled()),
+            (true, false) => {
+                this.settled() && self.streams.get(&Handle::LEGACY_STREAM).is_none_or(Stream::settled)
+            }
+            (false, _) => this.settled(),
+        }
+    }
+}

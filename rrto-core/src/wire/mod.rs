@@ -1,0 +1,244 @@
+//! What travels on the control stream, and its bounds.
+//!
+//! ```text
+//! control stream, each direction:   frame*
+//! frame:                            u32 LE length (at most MAX_FRAME_BYTES), then that many bytes: a postcard-coded
+//!                                   ClientFrame (robot to server) or ServerFrame (server to robot)
+//! ClientFrame::Operators.coded:     entry* , see [`repeat`]
+//! bulk stream (one payload each):   u64 LE operator number, u64 LE length, then that many bytes
+//! ```
+//!
+//! The first frame up is [`Hello`]; the first frame down is [`Welcome`] or [`Refusal`]. Both sides compare the
+//! protocol version and [`schema_hash`], so that two builds that number functions or code operators differently
+//! never talk past each other. Operators carry consecutive numbers from 1 on; the number is implied by the order.
+
+mod bulk;
+mod device;
+mod frame;
+pub mod repeat;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use bulk::{BULK_HEADER_BYTES, BulkHeader};
+pub use device::{DeviceInfo, PciAddress, ATTRIBUTE_SLOTS, MAX_LIMIT_SLOTS};
+pub use frame::{FrameReader, put_frame};
+
+use crate::api::{self, CuResult};
+use crate::operator::Value;
+
+/// The protocol's version; a change of any message's meaning raises it.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The longest frame, bytes: room for the names of a large library's kernels, far above any launch.
+pub const MAX_FRAME_BYTES: usize = 4 << 20;
+
+/// A payload up to this many bytes travels in the control stream; a longer one on a stream of its own. Small copies
+/// gain nothing from a stream, and would pay its frame headers.
+pub const INLINE_PAYLOAD_BYTES: u64 = 4 << 10;
+
+/// Longest text (program name, reason) in a message, bytes.
+pub const MAX_TEXT_BYTES: usize = 1 << 10;
+
+/// How a client travels its calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Mode {
+    /// Every call that travels waits for its answer: the baseline that the papers measure.
+    Percall,
+    /// Calls wait only where the program needs their answer.
+    #[default]
+    Pipeline,
+}
+
+impl std::str::FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "percall" => Ok(Mode::Percall),
+            "pipeline" => Ok(Mode::Pipeline),
+            other => Err(format!("unknown mode {other:?}: expected percall or pipeline")),
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Mode::Percall => "percall",
+            Mode::Pipeline => "pipeline",
+        })
+    }
+}
+
+/// The client's first frame.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`] of the client.
+    pub version: u32,
+    /// [`schema_hash`] of the client.
+    pub schema: [u8; 32],
+    /// For the server's log and limits only.
+    pub mode: Mode,
+    /// The program's name, for the server's log, at most [`MAX_TEXT_BYTES`].
+    pub program: String,
+}
+
+impl Hello {
+    /// A hello of this build.
+    pub fn new(mode: Mode, program: &str) -> Self {
+        Hello { version: PROTOCOL_VERSION, schema: schema_hash(), mode, program: truncated(program) }
+    }
+
+    /// Whether a server of this build can serve the client.
+    ///
+    /// # Errors
+    /// The refusal to send.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.version != PROTOCOL_VERSION || self.schema != schema_hash() {
+            return Err(Refusal::Version { server: PROTOCOL_VERSION });
+        }
+        Ok(())
+    }
+}
+
+/// The server's first frame if it takes the client.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Names the session in both logs.
+    pub session: u64,
+    /// Version of the server's package, for people.
+    pub server_version: String,
+    /// Everything about the device that a program can ask without doing work on it.
+    pub device: DeviceInfo,
+}
+
+/// The server's first frame if it does not take the client.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Client and server were not built from the same protocol.
+    #[error("the server speaks another protocol version ({server}; this side speaks {PROTOCOL_VERSION}): use the same RRTO release on both sides")]
+    Version {
+        /// The server's.
+        server: u32,
+    },
+    /// No session is free.
+    #[error("the server is full ({limit} sessions): try again later, or raise rrto-gpud --max-sessions")]
+    Full {
+        /// The server's limit.
+        limit: u32,
+    },
+    /// The device cannot be used.
+    #[error("the server cannot use its device: {reason}")]
+    Device {
+        /// In words, at most [`MAX_TEXT_BYTES`].
+        reason: String,
+    },
+}
+
+/// Everything that a client sends on the control stream.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ClientFrame {
+    /// Once, first.
+    Hello(Hello),
+    /// Operators with consecutive numbers.
+    Operators {
+        /// The first one's number.
+        first: u64,
+        /// Coded by [`repeat::Encoder`].
+        coded: Bytes,
+    },
+    /// The program has ended; the session can be freed at once.
+    Goodbye,
+}
+
+/// Everything that a server sends on the control stream.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum ServerFrame {
+    /// Once, first.
+    Welcome(Box<Welcome>),
+    /// Once, first, and then nothing more.
+    Refused(Refusal),
+    /// The answer to an operator that wanted one.
+    Reply {
+        /// The operator's number.
+        number: u64,
+        /// The outcome; a payload over [`INLINE_PAYLOAD_BYTES`] comes on a bulk stream of the same number.
+        outcome: Result<Answer, CuResult>,
+    },
+    /// An operator that wanted no answer has failed.
+    Failed {
+        /// The operator's number.
+        number: u64,
+        /// Why.
+        result: CuResult,
+    },
+    /// All operators up to this one have been issued; the client can forget them.
+    Executed {
+        /// The last number.
+        through: u64,
+    },
+    /// The server ends the session: nothing more will be executed.
+    Ended {
+        /// In words, at most [`MAX_TEXT_BYTES`].
+        reason: String,
+    },
+}
+
+/// A value, or where it comes.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Here it is.
+    Value(Value),
+    /// This many bytes follow on a bulk stream.
+    Bulk(u64),
+}
+
+/// What both sides must agree on beyond the version: the function table and the protocol's constants.
+pub fn schema_hash() -> [u8; 32] {
+    let mut hash = blake3::Hasher::new();
+    hash.update(&api::table_hash());
+    for limit in [MAX_FRAME_BYTES as u64, INLINE_PAYLOAD_BYTES, crate::operator::MAX_PAYLOAD_BYTES] {
+        hash.update(&limit.to_le_bytes());
+    }
+    hash.update(&repeat::SCHEMA.to_le_bytes());
+    *hash.finalize().as_bytes()
+}
+
+/// `text`, cut to [`MAX_TEXT_BYTES`] at a character's edge.
+pub fn truncated(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// Why bytes from the other side make no sense. It always ends the connection, and nothing else.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WireError {
+    /// A frame announced more bytes than allowed.
+    #[error("a frame of {bytes} bytes is over the limit of {MAX_FRAME_BYTES}")]
+    FrameTooLong {
+        /// As announced.
+        bytes: u64,
+    },
+    /// Bytes that no encoder of this version makes.
+    #[error("malformed {what}")]
+    Malformed {
+        /// Which part.
+        what: &'static str,
+    },
+    /// A value over its limit.
+    #[error("over a limit: {what}")]
+    Limit {
+        /// Which limit.
+        what: &'static str,
+    },
+    /// A message that is not expected at this point.
+    #[error("unexpected {what}")]
+    Unexpected {
+        /// Which message.
+        what: &'static str,
+    },
+}

@@ -1,0 +1,193 @@
+//! Copies and fills, word by word where they are aligned.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use rrto_core::api::CuResult;
+
+use super::allocation::PAGE_WORDS;
+use super::{Allocation, Memory, Result};
+
+/// How much of a device-to-device copy is on its way at a time.
+const COPY_CHUNK_BYTES: u64 = 1 << 20;
+
+/// A `cuMemsetD*`: `rows` rows of `width` elements, `pitch_bytes` apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// The value of an element; its low `element_bytes` bytes count.
+    pub value: u32,
+    /// 1, 2 or 4.
+    pub element_bytes: u32,
+    /// Elements in a row.
+    pub width: u64,
+    /// Rows; 1 for a plain fill.
+    pub rows: u64,
+    /// Bytes from one row's start to the next one's.
+    pub pitch_bytes: u64,
+}
+
+impl Fill {
+    /// A fill of `count` elements in a row.
+    pub fn linear(value: u32, element_bytes: u32, count: u64) -> Self {
+        Self { value, element_bytes, width: count, rows: 1, pitch_bytes: 0 }
+    }
+}
+
+impl Allocation {
+    fn read_bytes(&self, offset: u64, out: &mut [u8]) {
+        let (head, rest) = out.split_at_mut(out.len().min(to_word(offset)));
+        for (i, byte) in (offset..).zip(head.iter_mut()) {
+            *byte = self.load(i, 1) as u8;
+        }
+        let mut word = (offset + head.len() as u64) / 8;
+        let (body, tail) = rest.split_at_mut(rest.len() / 8 * 8);
+        let mut body = &mut body[..];
+        while !body.is_empty() {
+            let (page, first) = split(word);
+            let count = (PAGE_WORDS - first).min(body.len() / 8);
+            let (now, later) = body.split_at_mut(count * 8);
+            match self.page(page).and_then(|words| words.get(first..first + count)) {
+                Some(words) => {
+                    for (chunk, w) in now.chunks_exact_mut(8).zip(words) {
+                        chunk.copy_from_slice(&w.load(Relaxed).to_le_bytes());
+                    }
+                }
+                None => now.fill(0),
+            }
+            word += count as u64;
+            body = later;
+        }
+        for (i, byte) in (word * 8..).zip(tail.iter_mut()) {
+            *byte = self.load(i, 1) as u8;
+        }
+    }
+
+    fn write_bytes(&self, offset: u64, data: &[u8]) {
+        let (head, rest) = data.split_at(data.len().min(to_word(offset)));
+        for (i, &byte) in (offset..).zip(head) {
+            self.store(i, 1, u64::from(byte));
+        }
+        let mut word = (offset + head.len() as u64) / 8;
+        let (mut body, tail) = rest.split_at(rest.len() / 8 * 8);
+        while !body.is_empty() {
+            let (page, first) = split(word);
+            let count = (PAGE_WORDS - first).min(body.len() / 8);
+            let (now, later) = body.split_at(count * 8);
+            let words = self.commit(page).get(first..first + count).unwrap_or(&[]);
+            for (chunk, w) in now.chunks_exact(8).zip(words) {
+                let mut bytes = [0; 8];
+                bytes.copy_from_slice(chunk);
+                w.store(u64::from_le_bytes(bytes), Relaxed);
+            }
+            word += count as u64;
+            body = later;
+        }
+        for (i, &byte) in (word * 8..).zip(tail) {
+            self.store(i, 1, u64::from(byte));
+        }
+    }
+
+    fn fill_elements(&self, offset: u64, value: u32, element_bytes: u32, count: u64) {
+        let bytes = value.to_le_bytes();
+        let wide = match element_bytes {
+            1 => u64::from_le_bytes([bytes[0]; 8]),
+            2 => u64::from(value & 0xffff) * 0x0001_0001_0001_0001,
+            _ => u64::from(value) << 32 | u64::from(value),
+        };
+        let (mut at, end) = (offset, offset + count * u64::from(element_bytes));
+        while at < end {
+            if at.is_multiple_of(8) && end - at >= 8 {
+                self.set_word(at, wide);
+                at += 8;
+            } else {
+                self.store(at, element_bytes, u64::from(value));
+                at += u64::from(element_bytes);
+            }
+        }
+    }
+}
+
+/// Bytes from the offset to the next word.
+fn to_word(offset: u64) -> usize {
+    (offset.next_multiple_of(8) - offset) as usize
+}
+
+fn split(word: u64) -> (usize, usize) {
+    ((word / PAGE_WORDS as u64) as usize, (word % PAGE_WORDS as u64) as usize)
+}
+
+impl Memory {
+    /// Copies device memory to the host.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` unless the whole range lies in one live allocation.
+    pub fn read(&self, address: u64, out: &mut [u8]) -> Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let (allocation, offset) = self.span(address, out.len() as u64)?;
+        allocation.read_bytes(offset, out);
+        Ok(())
+    }
+
+    /// Copies host memory to the device.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` unless the whole range lies in one live allocation.
+    pub fn write(&self, address: u64, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let (allocation, offset) = self.span(address, data.len() as u64)?;
+        allocation.write_bytes(offset, data);
+        Ok(())
+    }
+
+    /// Copies within the device. Ranges that overlap give an unspecified result, as in CUDA.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` unless each range lies in one live allocation.
+    pub fn copy(&self, to: u64, from: u64, len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let (target, target_offset) = self.span(to, len)?;
+        let (source, source_offset) = self.span(from, len)?;
+        let mut buffer = vec![0; len.min(COPY_CHUNK_BYTES) as usize];
+        let mut done = 0;
+        while done < len {
+            let chunk = (len - done).min(COPY_CHUNK_BYTES) as usize;
+            let Some(part) = buffer.get_mut(..chunk) else { break };
+            source.read_bytes(source_offset + done, part);
+            target.write_bytes(target_offset + done, part);
+            done += chunk as u64;
+        }
+        Ok(())
+    }
+
+    /// Sets memory as `cuMemsetD8`, `D16`, `D32` and their `D2D` forms do.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` for a bad element size, an address or pitch that is no multiple of it, a pitch shorter than a row, or a
+    /// range that does not lie in one live allocation.
+    pub fn fill(&self, address: u64, fill: Fill) -> Result<()> {
+        let invalid = CuResult::INVALID_VALUE;
+        let element = u64::from(fill.element_bytes);
+        if !matches!(element, 1 | 2 | 4) || !address.is_multiple_of(element) {
+            return Err(invalid);
+        }
+        if fill.width == 0 || fill.rows == 0 {
+            return Ok(());
+        }
+        let row = fill.width.checked_mul(element).ok_or(invalid)?;
+        if fill.rows > 1 && (fill.pitch_bytes < row || !fill.pitch_bytes.is_multiple_of(element)) {
+            return Err(invalid);
+        }
+        let last = (fill.rows - 1).checked_mul(fill.pitch_bytes).ok_or(invalid)?;
+        let (allocation, offset) = self.span(address, last.checked_add(row).ok_or(invalid)?)?;
+        for index in 0..fill.rows {
+            let start = offset + index * fill.pitch_bytes;
+            allocation.fill_elements(start, fill.value, fill.element_bytes, fill.width);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! Device memory: one virtual address space, shared by every thread that runs a kernel.
+//!
+//! Memory is made of 64-bit atomic words, so kernels on several threads and copies from the host may touch it at once and the
+//! worst that a racing program gets is the old or the new value, as on a GPU. A plain access is `Relaxed`; an access of less than
+//! a word is a compare-exchange of its word. All of it is little-endian, whatever the host is.
+//!
+//! Pages come into being when they are first written; what has never been written reads as zero.
+
+mod allocation;
+mod bulk;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rrto_core::api::CuResult;
+
+pub(crate) use allocation::Allocation;
+pub use bulk::Fill;
+
+/// The lowest device address. Far from zero, so that no small integer is mistaken for a pointer, and shaped like the addresses of
+/// a real device, so that a scan for pointers in kernel arguments behaves alike.
+pub const BASE_ADDRESS: u64 = 0x7f00_0000_0000;
+/// No device address is at or above this.
+pub const END_ADDRESS: u64 = 0x7fff_0000_0000;
+/// Every allocation begins at a multiple of this many bytes; CUDA promises at least 256.
+pub const ALLOCATION_ALIGN: u64 = 512;
+/// Unused addresses after each allocation, so that an access just past its end is a fault, not another allocation's data.
+pub const GUARD_BYTES: u64 = 4096;
+/// Most live allocations. The table is copied when it changes under a running kernel, so it must not grow without end.
+pub const MAX_ALLOCATIONS: usize = 1 << 20;
+
+type Result<T> = std::result::Result<T, CuResult>;
+
+/// The live allocations, by address.
+pub(crate) type Table = Vec<Arc<Allocation>>;
+
+/// The device's memory.
+#[derive(Debug)]
+pub struct Memory {
+    limit: u64,
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    table: Arc<Table>,
+    used: u64,
+}
+
+/// The allocations as they were at one moment; what a kernel sees while it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct View(Arc<Table>);
+
+impl View {
+    /// The allocation that holds the address.
+    pub(crate) fn find(&self, address: u64) -> Option<&Allocation> {
+        find(&self.0, address).map(Arc::as_ref)
+    }
+}
+
+fn find(table: &Table, address: u64) -> Option<&Arc<Allocation>> {
+    let after = table.partition_point(|a| a.base() <= address);
+    table.get(after.checked_sub(1)?).filter(|a| address - a.base() < a.len())
+}
+
+impl Memory {
+    /// Memory of at most `limit_bytes` bytes, none of which is committed yet.
+    pub fn new(limit_bytes: u64) -> Self {
+        Self { limit: limit_bytes.min(END_ADDRESS - BASE_ADDRESS), state: RwLock::default() }
+    }
+
+    /// The total size in bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// The bytes in live allocations, each rounded up to [`ALLOCATION_ALIGN`].
+    pub fn used(&self) -> u64 {
+        self.read_state(|state| state.used)
+    }
+
+    fn read_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Allocates `len` bytes, at the lowest address where they fit.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` for no bytes, `OUT_OF_MEMORY` when they do not fit.
+    pub fn alloc(&self, len: u64) -> Result<u64> {
+        if len == 0 {
+            return Err(CuResult::INVALID_VALUE);
+        }
+        let rounded = len.checked_next_multiple_of(ALLOCATION_ALIGN).ok_or(CuResult::OUT_OF_MEMORY)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if rounded > self.limit.saturating_sub(state.used) || state.table.len() >= MAX_ALLOCATIONS {
+            return Err(CuResult::OUT_OF_MEMORY);
+        }
+        let (index, base) = gap(&state.table, rounded).ok_or(CuResult::OUT_OF_MEMORY)?;
+        Arc::make_mut(&mut state.table).insert(index, Arc::new(Allocation::new(base, len)));
+        state.used += rounded;
+        Ok(base)
+    }
+
+    /// Frees an allocation. A kernel that runs at this moment keeps what it can see until it ends.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` where `address` is not the start of a live allocation.
+    pub fn free(&self, address: u64) -> Result<()> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let index = state
+            .table
+            .binary_search_by_key(&address, |a| a.base())
+            .map_err(|_| CuResult::INVALID_VALUE)?;
+        let gone = Arc::make_mut(&mut state.table).remove(index);
+        state.used -= gone.len().next_multiple_of(ALLOCATION_ALIGN);
+        Ok(())
+    }
+
+    /// The start and the length of the allocation that holds the address.
+    pub fn range(&self, address: u64) -> Option<(u64, u64)> {
+        self.read_state(|state| find(&state.table, address).map(|a| (a.base(), a.len())))
+    }
+
+    /// Frees everything.
+    pub fn clear(&self) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::default();
+    }
+
+    /// What a kernel that starts now sees.
+    pub(crate) fn view(&self) -> View {
+        self.read_state(|state| View(Arc::clone(&state.table)))
+    }
+
+    /// The allocation that holds all of `len` bytes from `address`, and where in it they begin.
+    fn span(&self, address: u64, len: u64) -> Result<(Arc<Allocation>, u64)> {
+        let found = self.read_state(|state| find(&state.table, address).map(Arc::clone));
+        let allocation = found.ok_or(CuResult::INVALID_VALUE)?;
+        let offset = address - allocation.base();
+        if len > allocation.len() - offset {
+            return Err(CuResult::INVALID_VALUE);
+        }
+        Ok((allocation, offset))
+    }
+}
+
+/// The first gap that takes `len` bytes and a guard: its place in the table and its address.
+fn gap(table: &Table, len: u64) -> Option<(usize, u64)> {
+    let mut start = BASE_ADDRESS;
+    for (index, next) in table.iter().enumerate() {
+        if next.base() >= start.checked_add(len)?.checked_add(GUARD_BYTES)? {
+            return Some((index, start));
+        }
+        start = (next.base() + next.len() + GUARD_BYTES).next_multiple_of(ALLOCATION_ALIGN);
+    }
+    (start.checked_add(len)?.checked_add(GUARD_BYTES)? <= END_ADDRESS).then_some((table.len(), start))
+}
+
+#[cfg(test)]
+mod tests;

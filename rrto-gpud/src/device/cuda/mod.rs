@@ -1,0 +1,1 @@
+//! The real GPU, through its driver opened at run time.

@@ -1,0 +1,81 @@
+//! What a session executes on: a real GPU, or the software GPU.
+//!
+//! A [`Device`] is one per process; it opens a [`Context`] for each session, on that session's executor thread, which
+//! is the only one that ever uses it. A context never blocks that thread on the device: an operator that completes
+//! later is [`Progress::Pending`], and its outcome comes out of [`Context::poll`]. So one lane's wait never holds up
+//! another's work.
+
+pub mod cpu;
+pub mod cuda;
+
+use bytes::Bytes;
+use rrto_core::operator::{Operator, Outcome};
+use rrto_core::wire::DeviceInfo;
+
+/// What a session may hold on the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Device memory, bytes; past it an allocation is `CUDA_ERROR_OUT_OF_MEMORY`.
+    pub memory_bytes: u64,
+    /// Live allocations; past it likewise.
+    pub allocations: usize,
+    /// Live handles of all kinds; past it `CUDA_ERROR_OUT_OF_MEMORY`.
+    pub handles: usize,
+    /// Bytes of images that are being put together or are loaded; past it likewise.
+    pub image_bytes: u64,
+    /// Bytes of staging memory for copies in flight; past it the executor waits for the oldest.
+    pub staging_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            memory_bytes: u64::MAX,
+            // PyTorch's caching allocator makes a few hundred; a plain program with one allocation an object, more.
+            allocations: 1 << 20,
+            handles: 1 << 20,
+            // All libraries of a PyTorch inference are 43 MB.
+            image_bytes: 4 << 30,
+            staging_bytes: 256 << 20,
+        }
+    }
+}
+
+/// A device that cannot be used, in words for the server's operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DeviceError(pub String);
+
+/// How far an operator got when [`Context::execute`] returned.
+#[derive(Debug)]
+pub enum Progress {
+    /// It is over.
+    Done(Outcome),
+    /// Its outcome will come out of [`Context::poll`].
+    Pending,
+}
+
+/// A GPU, real or not.
+pub trait Device: Send + Sync {
+    /// Everything about it that a client is told at the start.
+    fn info(&self) -> &DeviceInfo;
+
+    /// Opens a session's context. Called on the thread that will use it.
+    ///
+    /// # Errors
+    /// The device has no room for another context, or is lost.
+    fn open(&self, limits: Limits) -> Result<Box<dyn Context>, DeviceError>;
+}
+
+/// One session's state on the device; dropping it frees everything of the session there.
+pub trait Context {
+    /// Executes the operator of this number. Operators come in their order; `payload` has exactly the bytes that
+    /// the operator takes.
+    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress;
+
+    /// Appends the outcomes of pending operators that have completed by now. Does not block.
+    fn poll(&mut self, finished: &mut Vec<(u64, Outcome)>);
+
+    /// How many operators are pending.
+    fn pending(&self) -> usize;
+}
