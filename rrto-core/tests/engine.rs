@@ -161,3 +161,15 @@ fn a_payload_of_the_wrong_length_ends_the_session_and_is_told() {
     assert!(pair.client.lost().is_some());
     assert_eq!(pair.client.sticky(), Some(CuResult::DEVICE_UNAVAILABLE));
 }
+
+#[test]
+fn a_synchronisation_waits_for_a_copy_to_the_host_that_is_still_out() {
+    let mut pair = pair();
+    let stream = Handle::LEGACY_STREAM;
+    let out = pair.client.handle_submit(0, Operator::CopyOut { src: 0, bytes: 8, stream }, None);
+    assert!(matches!(out, Submitted::Awaits(_)));
+    let sync = Operator::StreamSynchronize { stream };
+    assert!(matches!(pair.client.handle_submit(0, sync.clone(), None), Submitted::Awaits(_)));
+    pair.settle();
+    assert!(matches!(pair.client.handle_submit(0, sync, None), Submitted::Answered(Ok(Value::None))));
+}

@@ -59,6 +59,8 @@ impl Progress {
             Operator::EventDestroy { event } => {
                 self.events.remove(event);
             }
+            // An unanswered copy to the host is work too: a synchronisation has to wait for its bytes.
+            Operator::CopyOut { stream, .. } => self.work(*stream, number),
             other => {
                 if let StreamEffect::Work(stream) = other.stream_effect() {
                     self.work(stream, number);
