@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Runs programs built by the real nvcc, with the static CUDA runtime, against rrto-gpud on loopback.
+#
+# Usage: .ci/e2e.sh [cpu|cuda]: which device the server has; the software GPU by default. With cuda each program also
+# runs locally, on the real driver, and what it gets back must be the same to the bit.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+device=${1-cpu}
+BUILD=target/e2e
+SCRATCH=$(mktemp -d)
+# Far more than any program takes; a program that hangs shall fail and not hang the run.
+LIMIT_S=180
+. .ci/lib.sh
+
+NVCC_ROOT=$(.ci/nvcc.sh)
+export NVCC_ROOT
+mkdir -p "$BUILD"
+
+cargo build --release --locked --package rrto-gpud --package rrto-preload
+gpud=target/release/rrto-gpud
+rrto=target/release/rrto
+
+# All kernels in netem/cuda, and host threads once more with a default stream each.
+programs=()
+build_programs() {
+    local source name pids=()
+    for source in netem/cuda/*.cu; do
+        name=$(basename "$source" .cu)
+        programs+=("$name")
+        compile -L"$NVCC_ROOT/lib" "$source" "$BUILD/$name" &
+        pids+=($!)
+        if [ "${#pids[@]}" -ge 2 ]; then
+            wait "${pids[0]}"
+            pids=("${pids[@]:1}")
+        fi
+    done
+    programs+=(threads_ptds)
+    compile -L"$NVCC_ROOT/lib" --default-stream per-thread netem/cuda/threads.cu "$BUILD/threads_ptds" &
+    pids+=($!)
+    for pid in "${pids[@]}"; do wait "$pid"; done
+    cc -O2 rrto-preload/demo/cnn.c -o "$BUILD/cnn" -lm -ldl
+}
+
+# remote MODE COMMAND...: runs it with its GPU on the server.
+remote() {
+    local mode=$1
+    shift
+    timeout "$LIMIT_S" "$rrto" run --server "$server_address" --certs "$SCRATCH/certs" --mode "$mode" -- "$@"
+}
+
+# verdict_of MODE NAME: the program itself says PASS, and its raw outputs are kept.
+verdict_of() {
+    RRTO_OUTPUT="$SCRATCH/$2.$1" remote "$1" "$BUILD/$2" >"$SCRATCH/$2.$1.txt" && tail -n 1 "$SCRATCH/$2.$1.txt" | grep -qx PASS
+    local status=$?
+    [ "$status" -eq 0 ] || cat "$SCRATCH/$2.$1.txt"
+    return "$status"
+}
+
+same_output() {
+    cmp "$SCRATCH/$3.$1" "$SCRATCH/$3.$2"
+}
+
+# errors_of MODE: what the program prints is what the real driver answered.
+errors_of() {
+    local how
+    {
+        remote "$1" "$BUILD/errors"
+        for how in illegal trap misaligned assert; do remote "$1" "$BUILD/errors" "$how"; done
+    } >"$SCRATCH/errors.$1.txt"
+    diff netem/cuda/errors.expected "$SCRATCH/errors.$1.txt"
+}
+
+demo_of() {
+    remote "$1" "$BUILD/cnn" rrto-preload/demo/cnn.ptx 10 >"$SCRATCH/cnn.$1.txt"
+}
+
+demo_hash() {
+    grep -o '"output_hash":"[0-9a-f]*"' "$SCRATCH/cnn.$1.txt"
+}
+
+same_hash() {
+    [ "$(demo_hash percall)" = "$(demo_hash pipeline)" ]
+}
+
+# run_locally NAME: on the real driver, for the comparison.
+run_locally() {
+    RRTO_OUTPUT="$SCRATCH/$1.local" timeout "$LIMIT_S" "$BUILD/$1" | tail -n 1 | grep -qx PASS
+}
+
+# A process that never calls CUDA runs under the preload as it would without.
+bystander() {
+    [ "$(remote pipeline /bin/echo hello)" = hello ]
+}
+
+committed_ptx() {
+    "$NVCC_ROOT/bin/nvcc" -O3 -arch=compute_75 -ptx rrto-preload/demo/cnn.cu -o "$SCRATCH/cnn.ptx"
+    diff rrto-preload/demo/cnn.ptx "$SCRATCH/cnn.ptx"
+}
+
+soname() {
+    readelf -d target/release/librrto_preload.so | grep -q 'SONAME.*\[libcuda\.so\.1\]'
+}
+
+build_programs
+"$rrto" certs "$SCRATCH/certs" >/dev/null
+start_server "$gpud" "$device" "$SCRATCH/certs"
+
+check "the preload library's SONAME is libcuda.so.1" soname
+check "the demo's committed PTX is what nvcc makes of its source" committed_ptx
+check "a program without CUDA is left alone" bystander
+for name in "${programs[@]}"; do
+    [ "$name" = errors ] && continue
+    for mode in percall pipeline; do
+        check "$name, $mode" verdict_of "$mode" "$name"
+    done
+    check "$name, both modes give the same bits" same_output percall pipeline "$name"
+    if [ "$device" = cuda ]; then
+        check "$name, locally" run_locally "$name"
+        check "$name, local and remote give the same bits" same_output local pipeline "$name"
+    fi
+done
+for mode in percall pipeline; do
+    check "errors are the real driver's, $mode" errors_of "$mode"
+    check "demo, $mode" demo_of "$mode"
+done
+check "demo, both modes give the same bits" same_hash
+check "the server is still there" server_alive
+stop_server
+rm -rf "$SCRATCH"
+finish
