@@ -1,1 +1,140 @@
 //! Makes RRTO's certificate authority, server and robot certificates.
+//!
+//! Server and robots prove to each other that one authority has signed them
+//! (mutual TLS). [`create_all`] makes everything at once, [`add_robot`] makes
+//! another robot's certificate later; [`Authority`] is what both are made of.
+//!
+//! Everything lies in one directory as PEM files, see [`Files`]. Keys are
+//! ECDSA P-256. A file that exists is never overwritten, and what a call has
+//! written is removed again if the call fails.
+//!
+//! No key is ever sent, logged or shown by `Debug`: keys go from the generator
+//! into files that only their owner may read, and nowhere else.
+
+#![forbid(unsafe_code)]
+
+mod authority;
+mod files;
+mod names;
+
+pub use authority::{Authority, Validity};
+pub use files::{Files, Identity};
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The authority's name in certificates that [`create_all`] makes.
+pub const AUTHORITY_NAME: &str = "RRTO authority";
+
+/// One command's work: an authority, a server certificate for `server_names`
+/// (host names and IP addresses) and a certificate for each of `robots`, in
+/// `dir`, which is made if it does not exist.
+///
+/// Either all files are there afterwards or, after an error, none that was not
+/// there before.
+///
+/// # Errors
+/// If a name cannot be in a certificate, a file exists, or cannot be written.
+pub fn create_all<S: AsRef<str>, R: AsRef<str>>(
+    dir: impl Into<PathBuf>,
+    server_names: &[S],
+    robots: &[R],
+) -> Result<Files, CertsError> {
+    let files = Files::new(dir);
+    let (authority, mut pending) = Authority::generate(files.clone(), AUTHORITY_NAME, Validity::default())?;
+    pending.append(authority.server(server_names)?);
+    let mut seen = HashSet::new();
+    for robot in robots.iter().map(AsRef::as_ref) {
+        if !seen.insert(robot) {
+            let rule = "it is given twice, and every robot needs a name of its own";
+            return Err(CertsError::BadName { what: "a robot", name: robot.to_owned(), rule });
+        }
+        pending.append(authority.robot(robot)?);
+    }
+    pending.write()?;
+    Ok(files)
+}
+
+/// Makes a certificate for one more robot, signed by the authority in `dir`.
+///
+/// # Errors
+/// As [`Authority::open`] and [`Authority::issue_robot`].
+pub fn add_robot(dir: impl Into<PathBuf>, name: &str) -> Result<Identity, CertsError> {
+    Authority::open(dir)?.issue_robot(name)
+}
+
+/// Why certificates could not be made, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum CertsError {
+    /// A file that would have been written is there already.
+    #[error(
+        "{} already exists and is not overwritten, as certificates in use may depend on it: \
+         choose another directory or name, or move the file away first",
+        path.display()
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no authority in the directory.
+    #[error(
+        "there is no certificate authority in {}: {} is missing; \
+         create one first, or give the directory that holds ca.pem and ca.key",
+        dir.display(), missing.display()
+    )]
+    NoAuthority {
+        /// The directory.
+        dir: PathBuf,
+        /// The file that is missing.
+        missing: PathBuf,
+    },
+    /// A file of the authority does not hold what it should.
+    #[error(
+        "{} cannot be used: {source}; restore it from a copy, or create a new authority in \
+         another directory",
+        path.display()
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rcgen::Error,
+    },
+    /// A robot's or authority's name is not usable.
+    #[error("{name:?} cannot name {what}: {rule}")]
+    BadName {
+        /// What was to be named.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What a name may be.
+        rule: &'static str,
+    },
+    /// A server certificate needs a name.
+    #[error(
+        "a server certificate needs at least one name: give the host names or IP addresses \
+         under which robots reach the server"
+    )]
+    NoServerName,
+    /// A file or directory could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The generator failed.
+    #[error("cannot make a certificate: {0}")]
+    Generate(#[from] rcgen::Error),
+}
+
+impl CertsError {
+    /// For `map_err` of an operation on `path`.
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+}
