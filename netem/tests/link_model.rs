@@ -1,4 +1,5 @@
 //! Properties of the link's model, in virtual time.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::time::Duration;
 
@@ -295,7 +296,8 @@ fn a_timeline_that_makes_no_sense_is_refused() {
     let hold = Params { outage: Outage::Hold, ..Params::default() };
     let good = Params::default();
     let burst = Burst { every: Duration::ZERO, lasts: ms(1), exact: true };
-    let cases: [(&[(u64, Params)], Option<u64>); 8] = [
+    type Pieces<'a> = &'a [(u64, Params)];
+    let cases: [(Pieces<'_>, Option<u64>); 8] = [
         (&[], None),
         (&[(1, good)], None),
         (&[(0, good), (0, good)], None),

@@ -1,4 +1,5 @@
 //! The proxy between real sockets on loopback.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::flows::{FlowId, Flows};
+use super::kernel::Drops;
 use super::port::{Inbox, Origin, Port};
 use super::stats::{Stats, WayStats};
 use super::{Config, MAX_HELD_BYTES};
@@ -203,9 +204,12 @@ impl Engine {
             let now = self.now();
             if now >= housekeeping_at {
                 self.flows.expire(now, self.idle_timeout);
+                self.count_kernel_drops();
                 housekeeping_at = now + HOUSEKEEPING_EVERY;
             }
         }
+        self.count_kernel_drops();
+        self.publish();
     }
 
     fn now(&self) -> Duration {
@@ -285,6 +289,12 @@ impl Engine {
             origin.to_ip = flow.local_ip;
             Some((&*listen, flow.client))
         });
+    }
+
+    fn count_kernel_drops(&mut self) {
+        let drops = Drops::read();
+        self.up.stats.lost_before = drops.of(&self.listen);
+        self.down.stats.lost_before = self.flows.kernel_drops(&drops);
     }
 
     fn publish(&self) {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::MAX_FLOWS;
+use super::kernel::Drops;
 use super::port::Port;
 
 /// A flow's number; never used twice, so that what is held for a forgotten flow goes nowhere.
@@ -28,11 +29,20 @@ pub(super) struct Flows {
     by_id: HashMap<FlowId, Flow>,
     by_client: HashMap<SocketAddr, FlowId>,
     pub(super) evicted: u64,
+    /// What the kernel dropped of those that are forgotten.
+    forgotten_drops: u64,
 }
 
 impl Flows {
     pub(super) fn new(server: SocketAddr) -> Self {
-        Self { server, next: 0, by_id: HashMap::new(), by_client: HashMap::new(), evicted: 0 }
+        Self {
+            server,
+            next: 0,
+            by_id: HashMap::new(),
+            by_client: HashMap::new(),
+            evicted: 0,
+            forgotten_drops: 0,
+        }
     }
 
     /// How many there have ever been.
@@ -86,9 +96,15 @@ impl Flows {
         ids.into_iter().for_each(|id| self.forget(id));
     }
 
+    /// What the kernel dropped of all flows' answers.
+    pub(super) fn kernel_drops(&self, drops: &Drops) -> u64 {
+        self.forgotten_drops + self.iter().map(|(_, flow)| drops.of(&flow.upstream)).sum::<u64>()
+    }
+
     fn forget(&mut self, id: FlowId) {
         if let Some(flow) = self.by_id.remove(&id) {
             self.by_client.remove(&flow.client);
+            self.forgotten_drops += Drops::read().of(&flow.upstream);
         }
     }
 

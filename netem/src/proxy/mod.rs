@@ -9,6 +9,7 @@
 
 mod engine;
 mod flows;
+mod kernel;
 mod port;
 mod stats;
 
@@ -59,15 +60,15 @@ impl Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// The listening address cannot be had.
-    #[error("cannot listen on {listen}: {source}; choose a free port, or port 0 for any")]
+    #[error("cannot listen on {listen}: {reason}; choose a free port, or port 0 for any")]
     Listen {
         /// The address.
         listen: SocketAddr,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The system refuses something else.
-    #[error("cannot start the link's thread: {0}")]
+    #[error("cannot start the link")]
     Start(#[from] io::Error),
 }
 
@@ -86,7 +87,7 @@ impl Proxy {
     /// Starts a link. Its scenario's time 0 is now.
     pub fn start(config: Config) -> Result<Self, ProxyError> {
         let listen = config.listen;
-        let socket = UdpSocket::bind(listen).map_err(|source| ProxyError::Listen { listen, source })?;
+        let socket = UdpSocket::bind(listen).map_err(|reason| ProxyError::Listen { listen, reason })?;
         let listen_addr = socket.local_addr()?;
         let (alive, ended) = UnixStream::pair()?;
         let stats = Arc::new(Mutex::new(Stats::default()));

@@ -36,6 +36,9 @@ pub struct WayStats {
     pub delivered_bytes: u64,
     /// Datagrams that were not.
     pub dropped: Dropped,
+    /// Datagrams that the kernel dropped before the link saw them, because a socket buffer was full: not in `sent`, and not
+    /// the link's doing. At least this many; looked up every second and at the end.
+    pub lost_before: u64,
     /// How late datagrams were handed on, after the time the model says: what the emulation adds.
     pub lateness: Lateness,
 }

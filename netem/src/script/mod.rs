@@ -45,6 +45,9 @@ const STAIR: Duration = Duration::from_millis(10);
 /// The latest time in a script: a day. It keeps sums of times exact.
 const MAX_SCRIPT_S: f64 = 86_400.0;
 
+/// The shortest time after which a script may repeat: a lap costs work, which must not grow without bound.
+const MIN_REPEAT_S: f64 = 0.01;
+
 /// What both directions of a link do over time.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -57,12 +60,12 @@ pub struct Scenario {
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// The file cannot be read.
-    #[error("{file}: {source}")]
+    #[error("{file}: {reason}")]
     Read {
         /// The file.
         file: String,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is too large to be a scenario.
     #[error("{file}: larger than {MAX_FILE_BYTES} bytes: this is no scenario file")]
@@ -71,12 +74,12 @@ pub enum ScriptError {
         file: String,
     },
     /// The text is not TOML of the right shape.
-    #[error("{origin}: {source}")]
+    #[error("{origin}: {reason}")]
     Syntax {
         /// The file.
         origin: String,
         /// Where and what.
-        source: Box<toml::de::Error>,
+        reason: Box<toml::de::Error>,
     },
     /// A value is wrong.
     #[error("{origin}: {place}{problem}")]
@@ -89,12 +92,12 @@ pub enum ScriptError {
         problem: String,
     },
     /// The steps do not fit together.
-    #[error("{origin}: {source}")]
+    #[error("{origin}: {reason}")]
     Timeline {
         /// The file, or the command line.
         origin: String,
         /// Why.
-        source: TimelineError,
+        reason: TimelineError,
     },
 }
 
@@ -107,7 +110,7 @@ struct Script {
     repeat_every_s: Option<f64>,
     #[serde(default = "yes")]
     shared_air: bool,
-    step: Vec<Step>,
+    step: Vec<toml::Table>,
 }
 
 fn yes() -> bool {
@@ -115,8 +118,7 @@ fn yes() -> bool {
 }
 
 /// A step: the settings stand directly in its table, beside four keys of its own.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "toml::Table")]
+#[derive(Debug)]
 struct Step {
     at_s: f64,
     ramp_s: f64,
@@ -125,36 +127,35 @@ struct Step {
     down: Settings,
 }
 
-// serde's `flatten` would take unknown keys silently; this refuses them and lists the known ones.
-impl TryFrom<toml::Table> for Step {
-    type Error = toml::de::Error;
-
-    fn try_from(mut table: toml::Table) -> Result<Self, Self::Error> {
-        let missing =
-            || serde::de::Error::custom("each [[step]] needs at_s, the time in seconds at which it begins");
+impl Step {
+    /// Reads a step's table. (serde's `flatten` would take unknown keys silently; this refuses them and lists the known ones.)
+    fn read(mut table: toml::Table) -> Result<Self, String> {
+        let missing = "at_s: each [[step]] needs it, the time in seconds at which it begins";
         Ok(Self {
-            at_s: take(&mut table, "at_s")?.ok_or_else(missing)?,
+            at_s: take(&mut table, "at_s")?.ok_or(missing)?,
             ramp_s: take(&mut table, "ramp_s")?.unwrap_or(0.0),
             up: take(&mut table, "up")?.unwrap_or_default(),
             down: take(&mut table, "down")?.unwrap_or_default(),
-            both: table.try_into()?,
+            both: table.try_into().map_err(|e: toml::de::Error| one_line(&e))?,
         })
     }
 }
 
-fn take<T: for<'de> Deserialize<'de>>(
-    table: &mut toml::Table,
-    key: &str,
-) -> Result<Option<T>, toml::de::Error> {
-    let named = |e: toml::de::Error| serde::de::Error::custom(format!("{key}: {}", e.message()));
+fn take<T: for<'de> Deserialize<'de>>(table: &mut toml::Table, key: &str) -> Result<Option<T>, String> {
+    let named = |e: toml::de::Error| format!("{key}: {}", one_line(&e));
     table.remove(key).map(|value| value.try_into().map_err(named)).transpose()
+}
+
+/// An error about a value: the key where there is one, and what is wrong.
+fn one_line(error: &toml::de::Error) -> String {
+    error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
 impl Scenario {
     /// Reads a scenario file.
     pub fn load(path: &Path) -> Result<Self, ScriptError> {
         let file = path.display().to_string();
-        let read = |source| ScriptError::Read { file: file.clone(), source };
+        let read = |reason| ScriptError::Read { file: file.clone(), reason };
         let mut text = String::new();
         File::open(path).map_err(read)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(read)?;
         if text.len() as u64 > MAX_FILE_BYTES {
@@ -166,17 +167,23 @@ impl Scenario {
     /// Reads a scenario from TOML text; errors name `origin` as its file.
     pub fn parse(origin: &str, text: &str) -> Result<Self, ScriptError> {
         let script: Script = toml::from_str(text)
-            .map_err(|source| ScriptError::Syntax { origin: origin.into(), source: Box::new(source) })?;
+            .map_err(|reason| ScriptError::Syntax { origin: origin.into(), reason: Box::new(reason) })?;
         let value =
             |place: String, problem: String| ScriptError::Value { origin: origin.into(), place, problem };
-        if let Some(problem) = script.repeat_every_s.and_then(|s| time_problem("repeat_every_s", s)) {
+        if let Some(problem) =
+            script.repeat_every_s.and_then(|s| time_problem("repeat_every_s", MIN_REPEAT_S, s))
+        {
             return Err(value(String::new(), problem));
         }
+        let step = |(index, table)| {
+            Step::read(table).map_err(|problem| value(format!("step {}: ", index + 1), problem))
+        };
+        let steps: Vec<_> = script.step.into_iter().enumerate().map(step).collect::<Result<_, _>>()?;
         let timeline = |way| {
-            let pieces = pieces(&script.step, way).map_err(|(place, problem)| value(place, problem))?;
+            let pieces = pieces(&steps, way).map_err(|(place, problem)| value(place, problem))?;
             let repeat = script.repeat_every_s.map(Duration::from_secs_f64);
             Timeline::new(&pieces, repeat, script.shared_air)
-                .map_err(|source| ScriptError::Timeline { origin: origin.into(), source })
+                .map_err(|reason| ScriptError::Timeline { origin: origin.into(), reason })
         };
         let (up, down) = (timeline(Way::Up)?, timeline(Way::Down)?);
         Ok(Self { about: script.about, up, down })
@@ -192,7 +199,7 @@ impl Scenario {
             problem,
         })?;
         let timeline = Timeline::constant(params)
-            .map_err(|source| ScriptError::Timeline { origin: origin(), source })?;
+            .map_err(|reason| ScriptError::Timeline { origin: origin(), reason })?;
         Ok(Self { about: String::new(), up: timeline.clone(), down: timeline })
     }
 
@@ -218,7 +225,7 @@ fn pieces(steps: &[Step], way: Way) -> Result<Vec<Piece>, (String, String)> {
     for (index, step) in steps.iter().enumerate() {
         let fail = |problem| (format!("step {} (at_s = {}): ", index + 1, step.at_s), problem);
         let times = [("at_s", step.at_s), ("ramp_s", step.ramp_s)];
-        if let Some(problem) = times.iter().find_map(|&(name, s)| time_problem(name, s)) {
+        if let Some(problem) = times.iter().find_map(|&(name, s)| time_problem(name, 0.0, s)) {
             return Err(fail(problem));
         }
         let at = Duration::from_secs_f64(step.at_s);
@@ -278,7 +285,7 @@ fn ramp(pieces: &mut Vec<Piece>, from: &Settings, to: &Settings, step: &Step) ->
     Ok(())
 }
 
-fn time_problem(name: &str, seconds: f64) -> Option<String> {
-    let good = (0.0..=MAX_SCRIPT_S).contains(&seconds);
-    (!good).then(|| format!("{name}: must be 0 to {MAX_SCRIPT_S} seconds; it is {seconds}"))
+fn time_problem(name: &str, min: f64, seconds: f64) -> Option<String> {
+    let good = (min..=MAX_SCRIPT_S).contains(&seconds);
+    (!good).then(|| format!("{name}: must be {min} to {MAX_SCRIPT_S} seconds; it is {seconds}"))
 }
