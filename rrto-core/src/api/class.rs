@@ -12,7 +12,8 @@ pub enum Class {
     Ordered = 2,
     /// Starts a kernel. Not waited for, and carries the kernel's arguments.
     Launch = 3,
-    /// Carries host bytes to the device. Complete for the program once its bytes are copied out of its buffer.
+    /// Carries host bytes to the device. Complete for the program once its bytes are copied out of its
+    /// buffer.
     CopyIn = 4,
     /// Brings device bytes to the host. The synchronous forms wait for them.
     CopyOut = 5,

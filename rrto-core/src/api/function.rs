@@ -98,7 +98,8 @@ impl Function {
         self.row().symbol
     }
 
-    /// The name without version and stream suffix, such as `cuMemcpyHtoDAsync`: what cuGetProcAddress asks for.
+    /// The name without version and stream suffix, such as `cuMemcpyHtoDAsync`: what cuGetProcAddress asks
+    /// for.
     pub fn base(self) -> &'static str {
         self.row().base
     }

@@ -51,7 +51,8 @@ macro_rules! for_each_function {
             cuProfilerStop since 4000 Local;
             cuThreadExchangeStreamCaptureMode since 10010 Local;
 
-            // Symbols of the debugger. Not part of the API, never named by cuGetProcAddress; some are variables.
+            // Symbols of the debugger. Not part of the API, never named by cuGetProcAddress; some are
+            // variables.
             cudbgApiAttach since NEVER Unsupported;
             cudbgApiClientPid since NEVER Unsupported;
             cudbgApiClientRevision since NEVER Unsupported;

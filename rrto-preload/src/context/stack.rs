@@ -1,0 +1,59 @@
+//! The context stack of a thread. Its top is current to the thread.
+
+use std::cell::{Cell, RefCell};
+
+use rrto_core::api::CuResult;
+
+use super::ContextHandle;
+
+/// Deeper than any program goes on purpose. CUDA has no limit of its own.
+const DEPTH_MAX: usize = 4096;
+
+thread_local! {
+    /// The top of `STACK`. Has no destructor, so that reading it is one load.
+    static CURRENT: Cell<Option<ContextHandle>> = const { Cell::new(None) };
+    static STACK: RefCell<Vec<ContextHandle>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The context current to this thread, alive or not.
+#[inline]
+pub(super) fn current() -> Option<ContextHandle> {
+    CURRENT.get()
+}
+
+pub(super) fn push(context: ContextHandle) -> Result<(), CuResult> {
+    change(|stack| {
+        if stack.len() >= DEPTH_MAX {
+            return Err(CuResult::OUT_OF_MEMORY);
+        }
+        stack.push(context);
+        Ok(())
+    })
+}
+
+/// Takes the top off.
+pub(super) fn pop() -> Result<ContextHandle, CuResult> {
+    change(|stack| stack.pop().ok_or(CuResult::INVALID_CONTEXT))
+}
+
+/// Replaces the top, or pushes onto an empty stack. With `None`, pops; an empty stack stays empty.
+pub(super) fn set(context: Option<ContextHandle>) -> Result<(), CuResult> {
+    change(|stack| {
+        stack.pop();
+        stack.extend(context);
+        Ok(())
+    })
+}
+
+fn change<R>(change: impl FnOnce(&mut Vec<ContextHandle>) -> Result<R, CuResult>) -> Result<R, CuResult> {
+    STACK
+        .try_with(|stack| {
+            // Not borrowed: no change calls out.
+            let mut stack = stack.try_borrow_mut().map_err(|_| CuResult::NOT_PERMITTED)?;
+            let result = change(&mut stack);
+            CURRENT.set(stack.last().copied());
+            result
+        })
+        // The thread is ending and its stack is gone.
+        .unwrap_or(Err(CuResult::INVALID_CONTEXT))
+}
