@@ -8,11 +8,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly TARGET=aarch64-unknown-linux-gnu
-BUILD=target/e2e-aarch64
+. .ci/lib.sh
+BUILD=$TARGET_DIR/e2e-aarch64
 SCRATCH=$(mktemp -d)
 # An emulated program is some ten times slower.
 LIMIT_S=300
-. .ci/lib.sh
 
 # has_std: whether the Rust compiler that cargo would use can compile for the target.
 has_std() {
@@ -39,7 +39,7 @@ install_tools() {
 
 # build_client: the preload library and `rrto` for the target; its own target folder, as the compiler may be another.
 build_client() {
-    CARGO_TARGET_DIR=target/aarch64 \
+    CARGO_TARGET_DIR=$TARGET_DIR/aarch64 \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
         CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \
         cargo build --release --locked --target "$TARGET" --package rrto-preload
@@ -71,7 +71,7 @@ soname() {
 
 install_tools
 build_client
-client=target/aarch64/$TARGET/release
+client=$TARGET_DIR/aarch64/$TARGET/release
 (unset RUSTC && cargo build --release --locked --package rrto-gpud --package rrto-preload)
 
 NVCC_ROOT=$(.ci/nvcc.sh)
@@ -84,8 +84,8 @@ for name in "${programs[@]}"; do
 done
 aarch64-linux-gnu-gcc -O2 rrto-preload/demo/cnn.c -o "$BUILD/cnn" -lm -ldl
 
-target/release/rrto certs "$SCRATCH/certs" >/dev/null
-start_server target/release/rrto-gpud cpu "$SCRATCH/certs"
+"$TARGET_DIR/release/rrto" certs "$SCRATCH/certs" >/dev/null
+start_server "$TARGET_DIR/release/rrto-gpud" cpu "$SCRATCH/certs"
 
 check "the preload library is for aarch64" is_aarch64 "$client/librrto_preload.so"
 check "its SONAME is libcuda.so.1" soname

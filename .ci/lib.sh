@@ -2,6 +2,9 @@
 #
 # Expects the current directory to be the repository's root and SCRATCH to name an empty folder.
 
+# Where cargo builds, and we beside it.
+TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+
 passed=0
 failed=0
 
