@@ -121,6 +121,7 @@ impl Pair {
     /// Puts what the server has to send on the link.
     pub fn flush_server(&mut self) {
         let mut out = Vec::new();
+        self.server.handle_idle();
         if let Err(error) = self.server.poll_control(&mut out) {
             self.server.handle_end(&error.to_string());
         }

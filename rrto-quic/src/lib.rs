@@ -1,1 +1,28 @@
-//! RRTO's engines on QUIC: endpoint, mutual TLS, control and bulk streams.
+//! The engines of `rrto-core` on QUIC (quinn, RFC 9000) with mutual TLS (rustls).
+//!
+//! ```text
+//! robot                                              server
+//! Link (app threads, blocking)                       Session (executor thread, blocking)
+//!   | engine::Client under a lock                      | engine::Server under a lock
+//! transport thread: writer, bulk sender,             tasks: writer, bulk sender,
+//!   control reader, bulk reader  <==== QUIC ====>       control reader, bulk reader
+//! ```
+//!
+//! One bidirectional stream carries control frames; it has the highest priority. Every payload over
+//! `INLINE_PAYLOAD_BYTES` has a unidirectional stream of its own, so a lost packet of one holds up nothing else.
+//! Application threads never touch the network: they hand calls to the engine and wait on a condition variable.
+//!
+//! The server's certificate is checked for the fixed name [`SERVER_NAME`] instead of its address, which changes when
+//! a robot roams or the server moves; the authority signs that name for servers only.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod server;
+mod streams;
+mod tls;
+mod transport;
+
+pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission};
+pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
+pub use tls::{Credentials, CredentialsError, SERVER_NAME};

@@ -108,6 +108,7 @@ pub struct Client {
     reader: FrameReader,
     hello: Option<Hello>,
     goodbye: bool,
+    said_goodbye: bool,
     welcome: Option<Welcome>,
     /// Operators whose answer is awaited.
     asked: BTreeMap<u64, Operator>,
@@ -137,6 +138,7 @@ impl Client {
             reader: FrameReader::default(),
             hello: Some(Hello::new(mode, program)),
             goodbye: false,
+            said_goodbye: false,
             welcome: None,
             asked: BTreeMap::new(),
             held: VecDeque::new(),
@@ -173,6 +175,11 @@ impl Client {
     /// The number that the next queued operator will get.
     pub fn next_number(&self) -> u64 {
         self.next_number
+    }
+
+    /// Whether the goodbye has been given to the driver: nothing more will come.
+    pub fn said_goodbye(&self) -> bool {
+        self.said_goodbye
     }
 
     /// Whether nothing is left to send.
@@ -382,6 +389,7 @@ impl Client {
         }
         if self.sent == self.retained.len() && std::mem::take(&mut self.goodbye) {
             put_frame(&ClientFrame::Goodbye, out)?;
+            self.said_goodbye = true;
         }
         Ok(())
     }

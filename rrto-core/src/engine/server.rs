@@ -28,7 +28,7 @@ impl Default for ServerLimits {
     }
 }
 
-/// Executed operators after which an acknowledgement is due even if more are waiting.
+/// Executed operators after which an acknowledgement is due.
 const ACKNOWLEDGE_OPERATORS: u64 = 64;
 
 /// Executed payload bytes after which an acknowledgement is due: the client's copies wait for it.
@@ -69,6 +69,7 @@ pub struct Server {
     issued: u64,
     issued_bytes: u64,
     acknowledged: u64,
+    idle: bool,
     /// Operators given out whose outcome is still to come, and whether it has to travel.
     open: HashMap<u64, bool>,
     frames: VecDeque<ServerFrame>,
@@ -94,6 +95,7 @@ impl Server {
             issued: 0,
             issued_bytes: 0,
             acknowledged: 0,
+            idle: false,
             open: HashMap::new(),
             frames: VecDeque::new(),
             bulk: VecDeque::new(),
@@ -122,6 +124,11 @@ impl Server {
         self.payload_bytes + bytes <= self.limits.payload_bytes || number == self.issued + 1
     }
 
+    /// Whether the session has been ended, or the client turned away: what is left to send are last words.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Takes the client in.
     pub fn handle_welcome(&mut self, welcome: Welcome) {
         self.greeted = true;
@@ -136,7 +143,9 @@ impl Server {
 
     /// Ends the session for a reason that is the client's to know.
     pub fn handle_end(&mut self, reason: &str) {
-        self.ended = true;
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
         self.queue.clear();
         self.frames.push_back(ServerFrame::Ended { reason: truncated(reason) });
     }
@@ -277,14 +286,29 @@ impl Server {
                 (Err(error), _) => return Err(error),
             }
         }
-        let lag = self.issued - self.acknowledged;
-        let due = lag >= ACKNOWLEDGE_OPERATORS || self.issued_bytes >= ACKNOWLEDGE_BYTES;
-        if self.greeted && lag > 0 && (due || self.queue.is_empty()) {
+        // An acknowledgement that rides along with a reply costs no packet of its own.
+        if self.acknowledgement_due() || (!out.is_empty() && self.issued > self.acknowledged) {
             put_frame(&ServerFrame::Executed { through: self.issued }, out)?;
             self.acknowledged = self.issued;
             self.issued_bytes = 0;
+            self.idle = false;
         }
         Ok(())
+    }
+
+    fn acknowledgement_due(&self) -> bool {
+        let lag = self.issued - self.acknowledged;
+        lag >= ACKNOWLEDGE_OPERATORS || self.issued_bytes >= ACKNOWLEDGE_BYTES || (lag > 0 && self.idle)
+    }
+
+    /// Whether [`Server::poll_control`] or [`Server::poll_bulk`] has something to give.
+    pub fn has_output(&self) -> bool {
+        !self.frames.is_empty() || !self.bulk.is_empty() || self.acknowledgement_due()
+    }
+
+    /// The executor has had nothing to do for a while: what it executed is acknowledged now.
+    pub fn handle_idle(&mut self) {
+        self.idle = true;
     }
 
     /// The next payload for a bulk stream of its own.

@@ -1,0 +1,349 @@
+//! The client's blocking face, and the transport thread behind it.
+
+mod error;
+mod transport_thread;
+
+use std::net::ToSocketAddrs;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rrto_core::api::CuResult;
+use rrto_core::engine::{Client, ClientLimits, Lost, Submitted};
+use rrto_core::operator::{Operator, Outcome, Value};
+use rrto_core::wire::{Mode, Welcome};
+use tokio::sync::Notify;
+
+pub use error::ConnectError;
+
+use crate::tls::Credentials;
+
+/// Where to connect, as whom, and how long to be patient.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// HOST:PORT.
+    pub server: String,
+    /// This robot's.
+    pub credentials: Credentials,
+    /// How calls travel.
+    pub mode: Mode,
+    /// The program's name, for the server's log.
+    pub program: String,
+    /// Bounds of what may be unacknowledged.
+    pub limits: ClientLimits,
+    /// How long [`Link::connect`] may take.
+    pub connect_timeout: Duration,
+    /// A server that is silent for so long is lost.
+    pub silence_timeout: Duration,
+}
+
+/// Where the bytes of copies to the host go.
+pub trait ProgramMemory: Send + Sync + 'static {
+    /// Writes `bytes` at `offset` of the destination that was registered for the CopyOut of this number. Called on
+    /// the transport thread, before the operator's outcome is visible; must not call the [`Link`].
+    fn deliver(&self, number: u64, offset: u64, bytes: &[u8]);
+}
+
+/// What became of a submitted operator.
+#[derive(Debug, PartialEq)]
+pub enum Submission {
+    /// It will be executed; nothing to wait for.
+    Queued,
+    /// [`Link::wait`] for this number.
+    Awaits(u64),
+    /// Answered here and now.
+    Answered(Outcome),
+}
+
+/// What a link has carried so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkStatistics {
+    /// Waits of application threads for an answer that was not there yet.
+    pub round_trips: u64,
+    /// Operators sent.
+    pub operators: u64,
+    /// Bytes of the control stream, robot to server.
+    pub control_bytes_up: u64,
+    /// Bytes of the control stream, server to robot.
+    pub control_bytes_down: u64,
+    /// Bytes of payloads on streams of their own, robot to server.
+    pub bulk_bytes_up: u64,
+    /// Bytes of payloads on streams of their own, server to robot.
+    pub bulk_bytes_down: u64,
+    /// Bytes of UDP payloads sent: everything above, and QUIC's own.
+    pub udp_bytes_up: u64,
+    /// Bytes of UDP payloads received.
+    pub udp_bytes_down: u64,
+    /// Packets that QUIC found lost on the way up.
+    pub lost_packets: u64,
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    round_trips: AtomicU64,
+    control_up: AtomicU64,
+    control_down: AtomicU64,
+    bulk_up: AtomicU64,
+    bulk_down: AtomicU64,
+}
+
+struct State {
+    engine: Client,
+    /// The writer waits for `transmit`; whoever gives it work wakes it, once.
+    writer_idle: bool,
+    /// Application threads that wait for `changed`.
+    waiting: u32,
+    /// The transport thread has nothing left to do.
+    closed: bool,
+    /// Why no connection came about, until [`Link::connect`] takes it.
+    connect_error: Option<ConnectError>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    transmit: Notify,
+    /// The engine's sticky error, 0 if none: read by every call of the program without the lock.
+    sticky: AtomicU32,
+    counters: Counters,
+    connection: OnceLock<quinn::Connection>,
+    memory: Arc<dyn ProgramMemory>,
+    /// No wait looks away from the state for longer than this.
+    patience: Duration,
+}
+
+impl Shared {
+    /// A panic while the lock was held cannot leave the engine half changed in a way that matters more than going on.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        let (mut state, _) = self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
+    }
+
+    fn wake_writer(&self, state: &mut State) {
+        if std::mem::take(&mut state.writer_idle) {
+            self.transmit.notify_one();
+        }
+    }
+
+    /// Whoever waits looks at the engine again.
+    fn announce(&self, state: &State) {
+        if let Some(sticky) = state.engine.sticky() {
+            self.sticky.store(sticky.0, Ordering::Release);
+        }
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn lose(&self, reason: String) {
+        let mut state = self.lock();
+        state.engine.handle_lost(Lost(reason));
+        self.announce(&state);
+    }
+}
+
+/// A session on a server. Dropping it closes the connection.
+pub struct Link {
+    shared: Arc<Shared>,
+    welcome: Welcome,
+}
+
+impl Link {
+    /// Connects and is welcomed, or not, within `config.connect_timeout`.
+    ///
+    /// # Errors
+    /// Why not, in words that say what to do.
+    pub fn connect(config: LinkConfig, memory: Arc<dyn ProgramMemory>) -> Result<Link, ConnectError> {
+        let client_config = config.credentials.client_config()?;
+        let deadline = Instant::now() + config.connect_timeout;
+        let state = State {
+            engine: Client::new(config.mode, &config.program, config.limits),
+            writer_idle: false,
+            waiting: 0,
+            closed: false,
+            connect_error: None,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            transmit: Notify::new(),
+            sticky: AtomicU32::new(0),
+            counters: Counters::default(),
+            connection: OnceLock::new(),
+            memory,
+            patience: config.silence_timeout,
+        });
+        let server = config.server.clone();
+        transport_thread::spawn(shared.clone(), config, client_config)?;
+        let mut state = shared.lock();
+        loop {
+            if let Some(welcome) = state.engine.welcome().cloned() {
+                drop(state);
+                return Ok(Link { shared, welcome });
+            }
+            if let Some(error) = state.connect_error.take() {
+                return Err(error);
+            }
+            if let Some(lost) = state.engine.lost() {
+                return Err(ConnectError::Refused { server, reason: lost.to_string() });
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.engine.handle_lost(Lost("the connection attempt timed out".into()));
+                shared.wake_writer(&mut state);
+                return Err(ConnectError::Timeout { server });
+            }
+            state = shared.wait(state, left);
+        }
+    }
+
+    /// The server's welcome.
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// The error that every call gets from now on, if there is one.
+    pub fn sticky(&self) -> Option<CuResult> {
+        match self.shared.sticky.load(Ordering::Acquire) {
+            0 => None,
+            result => Some(CuResult(result)),
+        }
+    }
+
+    /// Why the connection is gone, if it is.
+    pub fn lost(&self) -> Option<String> {
+        self.shared.lock().engine.lost().map(ToString::to_string)
+    }
+
+    /// Hands an operator to the engine. `register` learns its number under the engine's lock, before it can be sent:
+    /// the place to note where a copy to the host goes. Blocks only while too much is unacknowledged.
+    pub fn submit(
+        &self,
+        lane: u32,
+        mut operator: Operator,
+        mut payload: Option<Bytes>,
+        register: impl FnOnce(u64),
+    ) -> Submission {
+        let mut state = self.shared.lock();
+        loop {
+            let number = state.engine.next_number();
+            match state.engine.handle_submit(lane, operator, payload) {
+                Submitted::Answered(outcome) => return Submission::Answered(outcome),
+                Submitted::Queued => {
+                    register(number);
+                    self.shared.wake_writer(&mut state);
+                    return Submission::Queued;
+                }
+                Submitted::Awaits(number) => {
+                    register(number);
+                    self.shared.wake_writer(&mut state);
+                    return Submission::Awaits(number);
+                }
+                Submitted::Full(operator_back, payload_back) => {
+                    (operator, payload) = (operator_back, payload_back);
+                    self.shared.wake_writer(&mut state);
+                    state = self.shared.wait(state, self.shared.patience);
+                }
+            }
+        }
+    }
+
+    /// Waits for an awaited operator's outcome. Ends with [`CuResult::DEVICE_UNAVAILABLE`] when the connection is lost,
+    /// which a silent server brings about after `silence_timeout`. Gives each outcome once.
+    pub fn wait(&self, number: u64) -> Outcome {
+        let mut state = self.shared.lock();
+        let mut blocked = false;
+        loop {
+            if let Some(outcome) = state.engine.poll_outcome(number) {
+                return outcome;
+            }
+            if !state.engine.is_awaited(number) {
+                return Err(state.engine.sticky().unwrap_or(CuResult::INVALID_HANDLE));
+            }
+            if !std::mem::replace(&mut blocked, true) {
+                self.shared.counters.round_trips.fetch_add(1, Ordering::Relaxed);
+            }
+            state = self.shared.wait(state, self.shared.patience);
+        }
+    }
+
+    /// Submits, and waits if there is something to wait for.
+    ///
+    /// # Errors
+    /// The operator's own error, or an earlier one that CUDA lets this call report.
+    pub fn call(&self, lane: u32, operator: Operator, payload: Option<Bytes>) -> Outcome {
+        match self.submit(lane, operator, payload, |_| {}) {
+            Submission::Queued => Ok(Value::None),
+            Submission::Awaits(number) => self.wait(number),
+            Submission::Answered(outcome) => outcome,
+        }
+    }
+
+    /// Whether the outcome of `number` is still to come.
+    pub fn is_awaited(&self, number: u64) -> bool {
+        self.shared.lock().engine.is_awaited(number)
+    }
+
+    /// What it has carried so far.
+    pub fn statistics(&self) -> LinkStatistics {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.shared.counters;
+        let mut statistics = LinkStatistics {
+            round_trips: count(&counters.round_trips),
+            operators: self.shared.lock().engine.next_number() - 1,
+            control_bytes_up: count(&counters.control_up),
+            control_bytes_down: count(&counters.control_down),
+            bulk_bytes_up: count(&counters.bulk_up),
+            bulk_bytes_down: count(&counters.bulk_down),
+            ..LinkStatistics::default()
+        };
+        if let Some(connection) = self.shared.connection.get() {
+            let quic = connection.stats();
+            statistics.udp_bytes_up = quic.udp_tx.bytes;
+            statistics.udp_bytes_down = quic.udp_rx.bytes;
+            statistics.lost_packets = quic.path.lost_packets;
+            statistics.rtt = quic.path.rtt;
+        }
+        statistics
+    }
+
+    /// Says goodbye and closes, within `limit`. What has not been sent by then is dropped; every later call fails.
+    pub fn close(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let mut state = self.shared.lock();
+        state.engine.handle_goodbye();
+        self.shared.wake_writer(&mut state);
+        while !state.closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.shared.wait(state, left);
+        }
+        state.engine.handle_lost(Lost("the link was closed".into()));
+        self.shared.announce(&state);
+        self.shared.wake_writer(&mut state);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.close(Duration::ZERO);
+    }
+}
+
+/// All addresses of HOST:PORT. Blocks on the name service.
+fn resolve(server: &str) -> Result<Vec<std::net::SocketAddr>, ConnectError> {
+    let unresolved = |reason: String| ConnectError::Address { server: server.to_owned(), reason };
+    let addresses: Vec<_> = server.to_socket_addrs().map_err(|error| unresolved(error.to_string()))?.collect();
+    if addresses.is_empty() { Err(unresolved("the name has no address".into())) } else { Ok(addresses) }
+}

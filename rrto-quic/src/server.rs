@@ -1,0 +1,330 @@
+//! The server's side: accepts connections, and gives each session's executor thread a blocking face.
+
+mod connection;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use rrto_core::engine::{Ready, Server, ServerLimits};
+use rrto_core::operator::Outcome;
+use rrto_core::wire::{Hello, Refusal, Welcome};
+use tokio::sync::Notify;
+
+use crate::tls::{Credentials, CredentialsError};
+use crate::transport;
+
+/// How long an executor has nothing to do before what it executed is acknowledged.
+const IDLE_BEFORE_ACKNOWLEDGING: Duration = Duration::from_millis(2);
+
+/// Where to listen, as whom, and within which bounds.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// UDP address.
+    pub listen: SocketAddr,
+    /// The server's.
+    pub credentials: Credentials,
+    /// Bounds of one session.
+    pub limits: ServerLimits,
+    /// A client that is silent for so long is gone.
+    pub idle_timeout: Duration,
+    /// Connections at a time, those in their handshake counted in. More than sessions, so that a full server can say so.
+    pub max_connections: u32,
+}
+
+/// Why a server cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The server's certificate files cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The address cannot be had.
+    #[error("cannot listen on UDP {address}: {source}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A client that is taken in.
+pub struct Admission {
+    /// What it is told; the session's number is filled in.
+    pub welcome: Welcome,
+    /// Executes its session, on a thread of its own. The session is over when this returns.
+    pub run: Box<dyn FnOnce(Session) + Send>,
+}
+
+/// Decides about clients.
+pub trait Gate: Send + Sync + 'static {
+    /// Takes a client in or turns it away. `robot` is the common name of its certificate, which the authority signed.
+    ///
+    /// # Errors
+    /// What the client is told.
+    fn admit(&self, robot: &str, peer: SocketAddr, hello: &Hello) -> Result<Admission, Refusal>;
+}
+
+/// What an executor does next.
+#[derive(Debug, PartialEq)]
+pub enum Next {
+    /// Execute this.
+    Ready(Ready),
+    /// Nothing came within the wait.
+    Idle,
+    /// The session is over, for this reason. Nothing more will come.
+    Over(String),
+}
+
+/// What a session has carried so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionStatistics {
+    /// Operators given to the executor.
+    pub operators: u64,
+    /// Control and payload bytes from the robot.
+    pub bytes_up: u64,
+    /// Control and payload bytes to the robot.
+    pub bytes_down: u64,
+}
+
+struct State {
+    engine: Server,
+    writer_idle: bool,
+    over: Option<String>,
+}
+
+struct Shared {
+    id: u64,
+    robot: String,
+    peer: SocketAddr,
+    state: Mutex<State>,
+    /// Something arrived, or the session is over.
+    arrived: Condvar,
+    /// The writer has something to send.
+    transmit: Notify,
+    /// The executor made room for more of the control stream.
+    room: Notify,
+    operators: AtomicU64,
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_writer(&self, state: &mut State) {
+        if state.engine.has_output() && std::mem::take(&mut state.writer_idle) {
+            self.transmit.notify_one();
+        }
+    }
+
+    /// Ends the session on both sides, for a reason that is the client's to know.
+    fn end(&self, reason: &str) {
+        let mut state = self.lock();
+        state.engine.handle_end(reason);
+        state.over.get_or_insert_with(|| reason.to_owned());
+        self.wake_writer(&mut state);
+        self.arrived.notify_all();
+    }
+
+    fn set_over(&self, reason: String) {
+        self.lock().over.get_or_insert(reason);
+        self.arrived.notify_all();
+    }
+}
+
+/// The executor's end of a session. Dropping it ends the session.
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+impl Session {
+    /// Names it in both logs.
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The common name in the robot's certificate.
+    pub fn robot(&self) -> &str {
+        &self.shared.robot
+    }
+
+    /// Where it came from.
+    pub fn peer(&self) -> SocketAddr {
+        self.shared.peer
+    }
+
+    /// The next operator, waiting at most `wait` for it.
+    pub fn next(&self, wait: Duration) -> Next {
+        let deadline = Instant::now() + wait;
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(over) = &state.over {
+                return Next::Over(over.clone());
+            }
+            match state.engine.poll_ready() {
+                Ok(Some(ready)) => {
+                    self.shared.operators.fetch_add(1, Ordering::Relaxed);
+                    self.shared.room.notify_one();
+                    self.shared.wake_writer(&mut state);
+                    return Next::Ready(ready);
+                }
+                Ok(None) if state.engine.is_finished() => return Next::Over("the program has ended".into()),
+                Ok(None) => {}
+                Err(error) => {
+                    let reason = format!("protocol error: {error}");
+                    state.engine.handle_end(&reason);
+                    self.shared.wake_writer(&mut state);
+                    return Next::Over(reason);
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Next::Idle;
+            }
+            let (next, timeout) = self
+                .shared
+                .arrived
+                .wait_timeout(state, left.min(IDLE_BEFORE_ACKNOWLEDGING))
+                .unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            if timeout.timed_out() {
+                state.engine.handle_idle();
+                self.shared.wake_writer(&mut state);
+                // Acknowledged once; from here on only an arrival or the deadline matters.
+                let left = deadline.saturating_duration_since(Instant::now());
+                if !left.is_zero() && state.over.is_none() {
+                    (state, _) =
+                        self.shared.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// Tells how an operator ended.
+    pub fn finish(&self, number: u64, outcome: Outcome) {
+        let mut state = self.shared.lock();
+        state.engine.handle_outcome(number, outcome);
+        self.shared.wake_writer(&mut state);
+    }
+
+    /// Ends the session for a reason that is the client's to know.
+    pub fn end(&self, reason: &str) {
+        let mut state = self.shared.lock();
+        state.engine.handle_end(reason);
+        self.shared.wake_writer(&mut state);
+    }
+
+    /// What it has carried so far.
+    pub fn statistics(&self) -> SessionStatistics {
+        SessionStatistics {
+            operators: self.shared.operators.load(Ordering::Relaxed),
+            bytes_up: self.shared.bytes_up.load(Ordering::Relaxed),
+            bytes_down: self.shared.bytes_down.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        {
+            let mut state = self.shared.lock();
+            // Whether or not a reason was told before, the client must not wait for a session that nobody executes.
+            state.engine.handle_end("the session is over");
+            state.over.get_or_insert("the executor has ended".into());
+            state.writer_idle = false;
+        }
+        self.shared.transmit.notify_one();
+        self.shared.room.notify_one();
+    }
+}
+
+/// A bound UDP socket that is ready to serve.
+pub struct Listener {
+    endpoint: Endpoint,
+    limits: ServerLimits,
+    max_connections: u32,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds the socket and loads the credentials. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// Unusable credentials or address.
+    pub fn bind(config: ServeConfig) -> Result<Listener, ServeError> {
+        let mut server = config.credentials.server_config()?;
+        server.transport_config(transport::parameters(config.idle_timeout, false, true));
+        let failed = |source| ServeError::Listen { address: config.listen, source };
+        let socket = transport::bind(config.listen).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
+            .map_err(failed)?;
+        Ok(Listener { endpoint, limits: config.limits, max_connections: config.max_connections, address })
+    }
+
+    /// The bound address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is ready; then tells every session and waits a moment for them to be told.
+    pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
+        let open = Arc::new(AtomicU32::new(0));
+        let sessions: Sessions = Arc::default();
+        let mut next_id = 0;
+        tokio::pin!(shutdown);
+        loop {
+            let incoming = tokio::select! {
+                () = &mut shutdown => break,
+                incoming = self.endpoint.accept() => incoming,
+            };
+            let Some(incoming) = incoming else { break };
+            if open.load(Ordering::Relaxed) >= self.max_connections {
+                incoming.refuse();
+                continue;
+            }
+            next_id += 1;
+            let place = Place::take(&open);
+            let served = connection::serve(next_id, incoming, gate.clone(), self.limits, sessions.clone());
+            tokio::spawn(async move {
+                served.await;
+                drop(place);
+            });
+        }
+        for shared in lock_sessions(&sessions).values() {
+            shared.end("the server is shutting down");
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+        self.endpoint.close(0u32.into(), b"the server is shutting down");
+    }
+}
+
+type Sessions = Arc<Mutex<HashMap<u64, Arc<Shared>>>>;
+
+fn lock_sessions(sessions: &Sessions) -> MutexGuard<'_, HashMap<u64, Arc<Shared>>> {
+    sessions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One of the connections that may be open, given back on drop.
+struct Place(Arc<AtomicU32>);
+
+impl Place {
+    fn take(open: &Arc<AtomicU32>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Place(open.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,133 @@
+//! Certificates from PEM files, and the TLS configurations of both sides.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The name that every server certificate carries and every robot asks for.
+pub const SERVER_NAME: &str = "rrto-gpud";
+
+/// The application protocol in the TLS handshake.
+const ALPN: &[u8] = b"rrto/1";
+
+/// A party's certificate, its key, and the authority that the other party's certificate must come from: three PEM
+/// files, as `rrto certs` makes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The authority's certificate.
+    pub ca: PathBuf,
+    /// This party's certificate.
+    pub certificate: PathBuf,
+    /// This party's private key.
+    pub key: PathBuf,
+}
+
+/// Why credentials cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// A file is not there or not readable.
+    #[error("cannot read {}: {source} (make certificates with: rrto certs DIR)", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{} holds no usable {what}: {reason}", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+struct Loaded {
+    roots: RootCertStore,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Credentials {
+    fn load(&self) -> Result<Loaded, CredentialsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&self.ca)? {
+            roots.add(certificate).map_err(|error| unusable(&self.ca, "authority certificate", error))?;
+        }
+        let pem = read(&self.key)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| unusable(&self.key, "private key", error))?;
+        Ok(Loaded { roots, chain: certificates(&self.certificate)?, key })
+    }
+
+    pub(crate) fn client_config(&self) -> Result<quinn::ClientConfig, CredentialsError> {
+        let loaded = self.load()?;
+        let failed = |error: rustls::Error| unusable(&self.certificate, "client certificate", error);
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(failed)?
+            .with_root_certificates(loaded.roots)
+            .with_client_auth_cert(loaded.chain, loaded.key)
+            .map_err(failed)?;
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        let quic = quinn::crypto::rustls::QuicClientConfig::try_from(tls)
+            .map_err(|error| unusable(&self.certificate, "QUIC cipher suite", error))?;
+        Ok(quinn::ClientConfig::new(Arc::new(quic)))
+    }
+
+    pub(crate) fn server_config(&self) -> Result<quinn::ServerConfig, CredentialsError> {
+        let loaded = self.load()?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(loaded.roots), provider())
+            .build()
+            .map_err(|error| unusable(&self.ca, "authority certificate", error))?;
+        let failed = |error: rustls::Error| unusable(&self.certificate, "server certificate", error);
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(failed)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(loaded.chain, loaded.key)
+            .map_err(failed)?;
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        let quic = quinn::crypto::rustls::QuicServerConfig::try_from(tls)
+            .map_err(|error| unusable(&self.certificate, "QUIC cipher suite", error))?;
+        Ok(quinn::ServerConfig::with_crypto(Arc::new(quic)))
+    }
+}
+
+/// The common name of the certificate that the other party proved to own.
+pub(crate) fn peer_name(connection: &quinn::Connection) -> Option<String> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(rrto_core::wire::truncated(name))
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+    let pem = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(unusable(path, "certificate", "there is none in it")),
+        Err(error) => Err(unusable(path, "certificate", error)),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
+    std::fs::read(path).map_err(|source| CredentialsError::Unreadable { path: path.to_owned(), source })
+}
+
+fn unusable(path: &Path, what: &'static str, reason: impl ToString) -> CredentialsError {
+    CredentialsError::Unusable { path: path.to_owned(), what, reason: reason.to_string() }
+}
