@@ -10,6 +10,7 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 
+use crate::SERVER_NAME;
 use crate::files::Pending;
 use crate::names::{check_authority, check_robot, check_server};
 use crate::{CertsError, Files, Identity};
@@ -140,8 +141,11 @@ impl Authority {
         if names.is_empty() {
             return Err(CertsError::NoServerName);
         }
-        let names: Vec<_> = names.iter().map(|name| name.as_ref().to_owned()).collect();
+        let mut names: Vec<_> = names.iter().map(|name| name.as_ref().to_owned()).collect();
         names.iter().try_for_each(|name| check_server(name))?;
+        if !names.iter().any(|name| name == SERVER_NAME) {
+            names.push(SERVER_NAME.to_owned());
+        }
         let mut params = params("RRTO server", self.validity.identity_days);
         params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth, &self.files.server())

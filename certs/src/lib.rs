@@ -24,6 +24,10 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The name that every server certificate carries beside the names given: robots ask for it instead of the server's
+/// address, which changes when a robot roams or a server moves.
+pub const SERVER_NAME: &str = "rrto-gpud";
+
 /// The authority's name in certificates that [`create_all`] makes.
 pub const AUTHORITY_NAME: &str = "RRTO authority";
 
