@@ -9,7 +9,6 @@ cd "$(dirname "$0")/.."
 device=${1-cpu}
 . .ci/lib.sh
 BUILD=$TARGET_DIR/e2e
-SCRATCH=$(mktemp -d)
 # Far more than any program takes; a program that hangs shall fail and not hang the run.
 LIMIT_S=180
 
@@ -80,7 +79,7 @@ demo_hash() {
 }
 
 same_hash() {
-    [ "$(demo_hash percall)" = "$(demo_hash pipeline)" ]
+    [ -n "$(demo_hash percall)" ] && [ "$(demo_hash percall)" = "$(demo_hash pipeline)" ]
 }
 
 # run_locally NAME: on the real driver, for the comparison.
@@ -100,7 +99,7 @@ committed_ptx() {
 }
 
 soname() {
-    readelf -d "$TARGET_DIR/release/librrto_preload.so" | grep -q 'SONAME.*\[libcuda\.so\.1\]'
+    readelf -d "$TARGET_DIR/release/librrto_preload.so" | grep 'SONAME.*\[libcuda\.so\.1\]'
 }
 
 build_programs
@@ -127,6 +126,4 @@ for mode in percall pipeline; do
 done
 check "demo, both modes give the same bits" same_hash
 check "the server is still there" server_alive
-stop_server
-rm -rf "$SCRATCH"
 finish

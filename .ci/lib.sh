@@ -1,24 +1,29 @@
 # Shared by the end-to-end scripts; to be sourced. Checks are printed and counted; a server is started and ended.
 #
-# Expects the current directory to be the repository's root and SCRATCH to name an empty folder.
+# Expects the current directory to be the repository's root.
 
 # Where cargo builds, and we beside it.
 TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+
+# For whatever shall be gone at the end.
+SCRATCH=$(mktemp -d)
+trap 'stop_server; rm -rf "$SCRATCH"' EXIT
 
 passed=0
 failed=0
 
 # check NAME COMMAND...: runs it with its output in a file, which is shown if it fails.
 check() {
-    local name=$1 log
+    local name=$1 log status=0
     shift
     log=$(mktemp "$SCRATCH/check.XXXXXX")
-    if "$@" >"$log" 2>&1; then
+    "$@" >"$log" 2>&1 || status=$?
+    if [ "$status" -eq 0 ]; then
         passed=$((passed + 1))
         echo "ok     $name"
     else
         failed=$((failed + 1))
-        echo "FAILED $name (status $?): $*"
+        echo "FAILED $name (status $status): $*"
         tail -n 40 "$log" | sed 's/^/       /'
     fi
 }
@@ -37,7 +42,6 @@ start_server() {
     local gpud=$1 device=$2 certs=$3 out="$SCRATCH/gpud.out" waited=0
     "$gpud" --device "$device" --listen 127.0.0.1:0 --certs "$certs" >"$out" 2>"$SCRATCH/gpud.err" &
     server_pid=$!
-    trap stop_server EXIT
     until server_address=$(sed -n 's/^rrto-gpud listening on //p' "$out") && [ -n "$server_address" ]; do
         if ! kill -0 "$server_pid" 2>/dev/null || [ "$waited" -ge 300 ]; then
             echo "rrto-gpud did not start:" >&2
