@@ -91,7 +91,11 @@ impl Pair {
         };
         pair.flush_client();
         pair.move_up(usize::MAX);
-        pair.server.handle_welcome(Welcome { session: 1, server_version: String::new(), device: DeviceInfo::default() });
+        pair.server.handle_welcome(Welcome {
+            session: 1,
+            server_version: String::new(),
+            device: DeviceInfo::default(),
+        });
         pair.settle();
         pair
     }

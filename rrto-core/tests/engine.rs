@@ -17,7 +17,10 @@ fn random_operator(rng: &mut ChaCha8Rng) -> (Operator, Option<Bytes>) {
     let bytes = if rng.random_bool(0.3) { rng.random_range(5000..20000) } else { rng.random_range(1..200) };
     let at = |rng: &mut ChaCha8Rng| rng.random_range(0..MEMORY_BYTES as u64 - bytes);
     match rng.random_range(0..6) {
-        0 => (Operator::CopyIn { dst: at(rng), bytes, stream }, Some(vec![rng.random::<u8>(); bytes as usize].into())),
+        0 => (
+            Operator::CopyIn { dst: at(rng), bytes, stream },
+            Some(vec![rng.random::<u8>(); bytes as usize].into()),
+        ),
         1 => (Operator::CopyOut { src: at(rng), bytes, stream }, None),
         2 => (Operator::CopyDevice { dst: at(rng), src: at(rng), bytes, stream }, None),
         3 => (
@@ -37,7 +40,17 @@ fn random_operator(rng: &mut ChaCha8Rng) -> (Operator, Option<Bytes>) {
             let params = vec![rng.random_range(0..3u8); rng.random_range(0..64)].into();
             let function = Handle(rng.random_range(0..5));
             let (geometry, attributes) = (Geometry::default(), Vec::new());
-            (Operator::Launch(Launch { function, geometry, stream, cooperative: false, attributes, params }), None)
+            (
+                Operator::Launch(Launch {
+                    function,
+                    geometry,
+                    stream,
+                    cooperative: false,
+                    attributes,
+                    params,
+                }),
+                None,
+            )
         }
     }
 }
@@ -71,7 +84,8 @@ fn run(seed: u64, mode: Mode, count: usize, cuts: bool) {
                 }
                 submitted => {
                     let outcome = reference.execute(&ready);
-                    if let (Operator::CopyOut { .. }, Ok(Value::Payload(bytes))) = (&ready.operator, outcome) {
+                    if let (Operator::CopyOut { .. }, Ok(Value::Payload(bytes))) = (&ready.operator, outcome)
+                    {
                         outs.push((ready.number, bytes));
                     }
                     if let Submitted::Awaits(number) = submitted {
@@ -131,7 +145,10 @@ fn copies_in_and_their_synchronisations_need_no_round_trip() {
     for _ in 0..320 {
         let stream = Handle::LEGACY_STREAM;
         let copy = Operator::CopyIn { dst: 0, bytes: 4, stream };
-        assert!(matches!(pair.client.handle_submit(0, copy, Some(Bytes::from_static(b"abcd"))), Submitted::Queued));
+        assert!(matches!(
+            pair.client.handle_submit(0, copy, Some(Bytes::from_static(b"abcd"))),
+            Submitted::Queued
+        ));
         let sync = Operator::StreamSynchronize { stream };
         assert!(matches!(pair.client.handle_submit(0, sync, None), Submitted::Answered(Ok(Value::None))));
     }
@@ -145,7 +162,10 @@ fn an_asynchronous_error_is_given_once_at_the_next_call_that_waits() {
     assert!(matches!(pair.client.handle_submit(0, wrong, None), Submitted::Queued));
     pair.settle();
     let copy = Operator::CopyIn { dst: 0, bytes: 4, stream };
-    assert!(matches!(pair.client.handle_submit(0, copy, Some(Bytes::from_static(b"abcd"))), Submitted::Queued));
+    assert!(matches!(
+        pair.client.handle_submit(0, copy, Some(Bytes::from_static(b"abcd"))),
+        Submitted::Queued
+    ));
     let sync = Operator::StreamSynchronize { stream };
     let first = pair.client.handle_submit(0, sync.clone(), None);
     assert!(matches!(first, Submitted::Answered(Err(CuResult::INVALID_VALUE))), "{first:?}");

@@ -344,6 +344,7 @@ impl Drop for Link {
 /// All addresses of HOST:PORT. Blocks on the name service.
 fn resolve(server: &str) -> Result<Vec<std::net::SocketAddr>, ConnectError> {
     let unresolved = |reason: String| ConnectError::Address { server: server.to_owned(), reason };
-    let addresses: Vec<_> = server.to_socket_addrs().map_err(|error| unresolved(error.to_string()))?.collect();
+    let addresses: Vec<_> =
+        server.to_socket_addrs().map_err(|error| unresolved(error.to_string()))?.collect();
     if addresses.is_empty() { Err(unresolved("the name has no address".into())) } else { Ok(addresses) }
 }

@@ -25,7 +25,11 @@ pub(crate) enum StreamError {
 const READ_CHUNK_BYTES: usize = 256 << 10;
 
 /// Sends one payload on a stream of its own; returns when all of it is in the send buffer.
-pub(crate) async fn send_bulk(connection: &Connection, number: u64, payload: Bytes) -> Result<(), StreamError> {
+pub(crate) async fn send_bulk(
+    connection: &Connection,
+    number: u64,
+    payload: Bytes,
+) -> Result<(), StreamError> {
     let mut stream: SendStream = connection.open_uni().await?;
     let header = BulkHeader { number, bytes: payload.len() as u64 }.encode();
     stream.write_all_chunks(&mut [Bytes::copy_from_slice(&header), payload]).await?;

@@ -64,7 +64,8 @@ impl Credentials {
             roots.add(certificate).map_err(|error| unusable(&self.ca, "authority certificate", error))?;
         }
         let pem = read(&self.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| unusable(&self.key, "private key", error))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(&pem).map_err(|error| unusable(&self.key, "private key", error))?;
         Ok(Loaded { roots, chain: certificates(&self.certificate)?, key })
     }
 

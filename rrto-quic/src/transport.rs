@@ -32,7 +32,11 @@ pub(crate) const CONTROL_PRIORITY: i32 = i32::MAX;
 
 /// Transport parameters of one side. A peer that is silent for `silence` is gone; the side that keeps the connection
 /// alive makes sure that a healthy peer is never silent for so long.
-pub(crate) fn parameters(silence: Duration, keeps_alive: bool, accepts_control: bool) -> Arc<TransportConfig> {
+pub(crate) fn parameters(
+    silence: Duration,
+    keeps_alive: bool,
+    accepts_control: bool,
+) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config
         .initial_rtt(INITIAL_RTT)

@@ -10,7 +10,8 @@ use crate::api::CuResult;
 use crate::operator::{Operator, Outcome, Value};
 use crate::wire::repeat::{Encoder, Record};
 use crate::wire::{
-    Answer, ClientFrame, FrameReader, Hello, INLINE_PAYLOAD_BYTES, Mode, ServerFrame, Welcome, WireError, put_frame,
+    Answer, ClientFrame, FrameReader, Hello, INLINE_PAYLOAD_BYTES, Mode, ServerFrame, Welcome, WireError,
+    put_frame,
 };
 
 /// Bounds of what a client holds.
@@ -217,7 +218,11 @@ impl Client {
         if wants_answer {
             self.asked.insert(number, operator.clone());
         }
-        self.retained.push_back(Retained { number, record: Record { lane, wants_answer, operator }, payload });
+        self.retained.push_back(Retained {
+            number,
+            record: Record { lane, wants_answer, operator },
+            payload,
+        });
         if wants_answer { Submitted::Awaits(number) } else { Submitted::Queued }
     }
 
@@ -245,7 +250,9 @@ impl Client {
             (ServerFrame::Reply { number, outcome }, true) => self.handle_reply(number, outcome)?,
             (ServerFrame::Failed { number, result }, true) => self.handle_failed(number, result)?,
             (ServerFrame::Executed { through }, true) => self.handle_executed(through)?,
-            (ServerFrame::Ended { reason }, _) => self.handle_lost(Lost(format!("the server ended the session: {reason}"))),
+            (ServerFrame::Ended { reason }, _) => {
+                self.handle_lost(Lost(format!("the server ended the session: {reason}")))
+            }
             _ => return Err(WireError::Unexpected { what: "frame for the session's state" }),
         }
         Ok(())
@@ -398,7 +405,9 @@ impl Client {
         let mut coded = Vec::new();
         let mut first = None;
         for _ in 0..OPERATORS_PER_FRAME {
-            let Some(next) = self.retained.get(self.sent).filter(|_| coded.len() < INLINE_PAYLOAD_BYTES as usize) else {
+            let Some(next) =
+                self.retained.get(self.sent).filter(|_| coded.len() < INLINE_PAYLOAD_BYTES as usize)
+            else {
                 break;
             };
             first.get_or_insert(next.number);

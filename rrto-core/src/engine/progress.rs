@@ -80,14 +80,18 @@ impl Progress {
         match operator {
             Operator::StreamQuery { stream } => self.complete(*stream, number),
             Operator::EventSynchronize { event } | Operator::EventQuery { event } => {
-                if let Some((stream, recorded)) = self.events.get(event).copied().filter(|(_, at)| *at < number) {
+                if let Some((stream, recorded)) =
+                    self.events.get(event).copied().filter(|(_, at)| *at < number)
+                {
                     self.complete(stream, recorded);
                 }
             }
             other => match other.stream_effect() {
                 StreamEffect::Completes(stream) => self.complete(stream, number),
                 StreamEffect::CompletesAll => {
-                    self.streams.values_mut().for_each(|stream| stream.completed = stream.completed.max(number));
+                    self.streams
+                        .values_mut()
+                        .for_each(|stream| stream.completed = stream.completed.max(number));
                 }
                 StreamEffect::None | StreamEffect::Work(_) => {}
             },

@@ -8,8 +8,8 @@ use crate::api::CuResult;
 use crate::operator::{Operator, Outcome, Value};
 use crate::wire::repeat::Decoder;
 use crate::wire::{
-    Answer, ClientFrame, FrameReader, Hello, INLINE_PAYLOAD_BYTES, Refusal, ServerFrame, Welcome, WireError, put_frame,
-    truncated,
+    Answer, ClientFrame, FrameReader, Hello, INLINE_PAYLOAD_BYTES, Refusal, ServerFrame, Welcome, WireError,
+    put_frame, truncated,
 };
 
 /// Bounds of what a session may make the server hold.
@@ -159,7 +159,9 @@ impl Server {
         while let Some(frame) = self.reader.poll_frame()? {
             match frame {
                 ClientFrame::Hello(hello) if self.hello.is_none() => self.hello = Some(hello),
-                ClientFrame::Operators { first, coded } if self.hello.is_some() => self.handle_operators(first, coded)?,
+                ClientFrame::Operators { first, coded } if self.hello.is_some() => {
+                    self.handle_operators(first, coded)?
+                }
                 ClientFrame::Goodbye if self.hello.is_some() => self.goodbye = true,
                 _ => return Err(WireError::Unexpected { what: "frame for the session's state" }),
             }

@@ -14,7 +14,9 @@ mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub use launch::{Geometry, Launch, LaunchAttribute, LAUNCH_ATTRIBUTE_VALUE_BYTES, MAX_LAUNCH_ATTRIBUTES, MAX_PARAM_BYTES};
+pub use launch::{
+    Geometry, LAUNCH_ATTRIBUTE_VALUE_BYTES, Launch, LaunchAttribute, MAX_LAUNCH_ATTRIBUTES, MAX_PARAM_BYTES,
+};
 pub use value::{KernelInfo, Outcome, Value};
 
 /// A virtual handle: what the program holds instead of a driver pointer (stream, event, module, library, kernel,
@@ -431,7 +433,9 @@ impl Operator {
     pub fn check_limits(&self) -> Result<(), &'static str> {
         use Operator::*;
         match self {
-            CopyIn { bytes, .. } | CopyOut { bytes, .. } | ImageAppend { bytes, .. } if *bytes > MAX_PAYLOAD_BYTES => {
+            CopyIn { bytes, .. } | CopyOut { bytes, .. } | ImageAppend { bytes, .. }
+                if *bytes > MAX_PAYLOAD_BYTES =>
+            {
                 Err("a payload is longer than MAX_PAYLOAD_BYTES")
             }
             ModuleGetFunction { name, .. }

@@ -29,7 +29,8 @@ impl BulkHeader {
     /// # Errors
     /// [`WireError::Limit`] if the payload would be longer than [`MAX_PAYLOAD_BYTES`].
     pub fn decode(raw: &[u8; BULK_HEADER_BYTES]) -> Result<Self, WireError> {
-        let word = |at: usize| raw[at..at + 8].iter().rev().fold(0u64, |acc, byte| acc << 8 | u64::from(*byte));
+        let word =
+            |at: usize| raw[at..at + 8].iter().rev().fold(0u64, |acc, byte| acc << 8 | u64::from(*byte));
         let header = BulkHeader { number: word(0), bytes: word(8) };
         if header.bytes > MAX_PAYLOAD_BYTES {
             return Err(WireError::Limit { what: "bulk payload over MAX_PAYLOAD_BYTES" });

@@ -15,7 +15,8 @@ pub fn put_frame<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), Wir
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
     // A Vec takes every byte, so postcard can fail here only on a type that it cannot code at all.
-    let coded = postcard::to_extend(message, std::mem::take(out)).map_err(|_| WireError::Malformed { what: "message" })?;
+    let coded = postcard::to_extend(message, std::mem::take(out))
+        .map_err(|_| WireError::Malformed { what: "message" })?;
     *out = coded;
     let bytes = out.len() - start - LENGTH_BYTES;
     match u32::try_from(bytes) {
@@ -50,7 +51,11 @@ impl FrameReader {
         let Some(body) = self.poll_body()? else { return Ok(None) };
         let (message, rest) =
             postcard::take_from_bytes(&body).map_err(|_| WireError::Malformed { what: "frame" })?;
-        if rest.is_empty() { Ok(Some(message)) } else { Err(WireError::Malformed { what: "frame: bytes after its end" }) }
+        if rest.is_empty() {
+            Ok(Some(message))
+        } else {
+            Err(WireError::Malformed { what: "frame: bytes after its end" })
+        }
     }
 
     fn poll_body(&mut self) -> Result<Option<Bytes>, WireError> {

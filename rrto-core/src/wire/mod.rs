@@ -21,7 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use bulk::{BULK_HEADER_BYTES, BulkHeader};
-pub use device::{DeviceInfo, PciAddress, ATTRIBUTE_SLOTS, MAX_LIMIT_SLOTS};
+pub use device::{ATTRIBUTE_SLOTS, DeviceInfo, MAX_LIMIT_SLOTS, PciAddress};
 pub use frame::{FrameReader, put_frame};
 
 use crate::api::{self, CuResult};
@@ -117,7 +117,9 @@ pub struct Welcome {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// Client and server were not built from the same protocol.
-    #[error("the server speaks another protocol version ({server}; this side speaks {PROTOCOL_VERSION}): use the same RRTO release on both sides")]
+    #[error(
+        "the server speaks another protocol version ({server}; this side speaks {PROTOCOL_VERSION}): use the same RRTO release on both sides"
+    )]
     Version {
         /// The server's.
         server: u32,

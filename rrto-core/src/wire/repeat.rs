@@ -121,11 +121,16 @@ impl Encoder {
     ///
     /// # Errors
     /// A record over the limits, of which nothing is then appended.
-    pub fn encode(&mut self, record: &Record, payload: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), WireError> {
+    pub fn encode(
+        &mut self,
+        record: &Record,
+        payload: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        self.scratch =
-            postcard::to_extend(record, scratch).map_err(|_| WireError::Malformed { what: "operator record" })?;
+        self.scratch = postcard::to_extend(record, scratch)
+            .map_err(|_| WireError::Malformed { what: "operator record" })?;
         if self.scratch.len() > MAX_RECORD_BYTES {
             return Err(WireError::Limit { what: "operator record too long" });
         }
@@ -181,7 +186,9 @@ impl Decoder {
             place_plus_one => self.take_repeat(place_plus_one - 1)?,
         };
         let payload = match record.operator.payload_bytes() {
-            Some(bytes) if bytes <= INLINE_PAYLOAD_BYTES => Some(take(coded, bytes as usize, "inline payload")?),
+            Some(bytes) if bytes <= INLINE_PAYLOAD_BYTES => {
+                Some(take(coded, bytes as usize, "inline payload")?)
+            }
             _ => None,
         };
         Ok((record, payload))

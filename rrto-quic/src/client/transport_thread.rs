@@ -35,7 +35,9 @@ pub(super) fn spawn(
         match outcome {
             Ok(()) => {}
             Err(Failure::Connect(error)) => state.connect_error = Some(error),
-            Err(Failure::Stream(error)) => state.engine.handle_lost(rrto_core::engine::Lost(error.to_string())),
+            Err(Failure::Stream(error)) => {
+                state.engine.handle_lost(rrto_core::engine::Lost(error.to_string()))
+            }
         }
         drop(state);
         drop(ended);
@@ -60,7 +62,11 @@ enum Failure {
     Stream(StreamError),
 }
 
-async fn run(shared: &Arc<Shared>, config: LinkConfig, mut client: quinn::ClientConfig) -> Result<(), Failure> {
+async fn run(
+    shared: &Arc<Shared>,
+    config: LinkConfig,
+    mut client: quinn::ClientConfig,
+) -> Result<(), Failure> {
     client.transport_config(transport::parameters(config.silence_timeout, true, false));
     let connection = connect(&config, client).await.map_err(Failure::Connect)?;
     let _ = shared.connection.set(connection.clone());
@@ -90,9 +96,9 @@ async fn connect(config: &LinkConfig, client: quinn::ClientConfig) -> Result<Con
         };
         let socket = transport::bind(local)?;
         let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
-        let connecting = endpoint
-            .connect_with(client.clone(), address, SERVER_NAME)
-            .map_err(|error| ConnectError::Address { server: config.server.clone(), reason: error.to_string() })?;
+        let connecting = endpoint.connect_with(client.clone(), address, SERVER_NAME).map_err(|error| {
+            ConnectError::Address { server: config.server.clone(), reason: error.to_string() }
+        })?;
         match connecting.await {
             Ok(connection) => return Ok(connection),
             Err(error) => failure = ConnectError::of(&config.server, &error),
@@ -202,7 +208,8 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
     if shared.lock().engine.awaited_payload(header.number) != Some(header.bytes) {
         return Err(WireError::Unexpected { what: "bulk payload" }.into());
     }
-    read_bulk(&mut stream, header.bytes, |offset, bytes| shared.memory.deliver(header.number, offset, bytes)).await?;
+    read_bulk(&mut stream, header.bytes, |offset, bytes| shared.memory.deliver(header.number, offset, bytes))
+        .await?;
     shared.counters.bulk_down.fetch_add(header.bytes, Ordering::Relaxed);
     let mut state = shared.lock();
     let outcome = state.engine.handle_payload_delivered(header.number);

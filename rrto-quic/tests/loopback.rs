@@ -1,0 +1,208 @@
+//! Links and sessions over real QUIC on loopback, with the fake device behind them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rrto_core::api::CuResult;
+use rrto_core::engine::{ClientLimits, ServerLimits};
+use rrto_core::operator::{Handle, Operator, Value};
+use rrto_core::testing::FakeDevice;
+use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
+use rrto_quic::{
+    Admission, ConnectError, Credentials, Gate, Link, LinkConfig, Listener, Next, ProgramMemory, ServeConfig,
+    Session, Submission,
+};
+
+const STREAM: Handle = Handle::LEGACY_STREAM;
+
+/// Executes each session on a fake device; admits `limit` of them.
+struct FakeGate {
+    limit: u32,
+    admitted: Mutex<u32>,
+    over: Mutex<Vec<String>>,
+}
+
+impl Gate for GateHandle {
+    fn admit(&self, robot: &str, _: SocketAddr, _: &Hello) -> Result<Admission, Refusal> {
+        assert_eq!(robot, "robot");
+        let gate = self.0.clone();
+        let mut admitted = gate.admitted.lock().unwrap();
+        if *admitted == gate.limit {
+            return Err(Refusal::Full { limit: gate.limit });
+        }
+        *admitted += 1;
+        drop(admitted);
+        let device = DeviceInfo { name: "fake".into(), ..DeviceInfo::default() };
+        let welcome = Welcome { session: 0, server_version: "test".into(), device };
+        Ok(Admission { welcome, run: Box::new(move |session| execute(&gate, &session)) })
+    }
+}
+
+struct GateHandle(Arc<FakeGate>);
+
+fn execute(gate: &FakeGate, session: &Session) {
+    let mut device = FakeDevice::new(16 << 20);
+    loop {
+        match session.next(Duration::from_secs(5)) {
+            Next::Ready(ready) => session.finish(ready.number, device.execute(&ready)),
+            Next::Idle => {}
+            Next::Over(reason) => {
+                gate.over.lock().unwrap().push(reason);
+                return;
+            }
+        }
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    gate: Arc<FakeGate>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn credentials(certs: &Path, server: bool) -> Credentials {
+    let files = rrto_certs::Files::new(certs);
+    let identity = if server { files.server() } else { files.robot("robot") };
+    Credentials { ca: files.authority().certificate, certificate: identity.certificate, key: identity.key }
+}
+
+fn make_certs(dir: &Path) {
+    rrto_certs::create_all(dir, &["localhost"], &["robot"]).unwrap();
+}
+
+fn serve(certs: &Path, limit: u32) -> Server {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let gate = Arc::new(FakeGate { limit, admitted: Mutex::new(0), over: Mutex::new(Vec::new()) });
+    let config = ServeConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        credentials: credentials(certs, true),
+        limits: ServerLimits::default(),
+        idle_timeout: Duration::from_secs(5),
+        max_connections: 16,
+    };
+    let _entered = runtime.enter();
+    let listener = Listener::bind(config).unwrap();
+    let address = listener.local_addr();
+    runtime.spawn(listener.serve(Arc::new(GateHandle(gate.clone())), std::future::pending()));
+    drop(_entered);
+    Server { address, gate, _runtime: runtime }
+}
+
+/// Keeps what is delivered, by operator number.
+#[derive(Default)]
+struct Memory(Mutex<HashMap<u64, Vec<u8>>>);
+
+impl ProgramMemory for Memory {
+    fn deliver(&self, number: u64, offset: u64, bytes: &[u8]) {
+        let mut memory = self.0.lock().unwrap();
+        let buffer = memory.entry(number).or_default();
+        assert_eq!(buffer.len() as u64, offset);
+        buffer.extend_from_slice(bytes);
+    }
+}
+
+fn config(certs: &Path, server: SocketAddr, mode: Mode) -> LinkConfig {
+    LinkConfig {
+        server: server.to_string(),
+        credentials: credentials(certs, false),
+        mode,
+        program: "test".into(),
+        limits: ClientLimits::default(),
+        connect_timeout: Duration::from_secs(20),
+        silence_timeout: Duration::from_secs(5),
+    }
+}
+
+#[test]
+fn copies_of_all_sizes_come_back_as_they_went() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let server = serve(certs.path(), 8);
+    for mode in [Mode::Pipeline, Mode::Percall] {
+        let memory = Arc::new(Memory::default());
+        let link = Link::connect(config(certs.path(), server.address, mode), memory.clone()).unwrap();
+        assert_eq!(link.welcome().device.name, "fake");
+        for (index, bytes) in [1u64, 100, 4096, 4097, 100_000, 1 << 20].into_iter().enumerate() {
+            let payload: Bytes = (0..bytes).map(|i| (i * 7 + index as u64) as u8).collect::<Vec<_>>().into();
+            let copy = Operator::CopyIn { dst: 64, bytes, stream: STREAM };
+            assert_eq!(link.call(0, copy, Some(payload.clone())), Ok(Value::None));
+            let out = Operator::CopyOut { src: 64, bytes, stream: STREAM };
+            let Submission::Awaits(number) = link.submit(0, out, None, |_| {}) else { panic!("not awaited") };
+            assert_eq!(link.wait(number), Ok(Value::None));
+            assert_eq!(memory.0.lock().unwrap().remove(&number).as_deref(), Some(&payload[..]));
+        }
+    }
+}
+
+#[test]
+fn more_bulk_than_may_be_in_flight_waits_and_arrives() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let server = serve(certs.path(), 1);
+    let memory = Arc::new(Memory::default());
+    let link = Link::connect(config(certs.path(), server.address, Mode::Pipeline), memory).unwrap();
+    for piece in 0..100u64 {
+        let copy = Operator::CopyIn { dst: (piece % 16) << 20, bytes: 1 << 20, stream: STREAM };
+        let payload = Bytes::from(vec![piece as u8; 1 << 20]);
+        assert_eq!(link.submit(0, copy, Some(payload), |_| {}), Submission::Queued);
+    }
+    assert_eq!(link.call(0, Operator::MemGetInfo, None), Ok(Value::None));
+    assert_eq!(link.statistics().round_trips, 1);
+}
+
+#[test]
+fn a_goodbye_ends_the_session_and_later_calls_fail() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let server = serve(certs.path(), 1);
+    let link =
+        Link::connect(config(certs.path(), server.address, Mode::Pipeline), Arc::new(Memory::default()))
+            .unwrap();
+    link.close(Duration::from_secs(20));
+    link.close(Duration::from_secs(20));
+    assert_eq!(link.call(0, Operator::MemGetInfo, None), Err(CuResult::DEVICE_UNAVAILABLE));
+    while server.gate.over.lock().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_full_server_says_so() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let server = serve(certs.path(), 0);
+    let refused =
+        Link::connect(config(certs.path(), server.address, Mode::Pipeline), Arc::new(Memory::default()));
+    let text = refused.err().unwrap().to_string();
+    assert!(text.contains("full"), "{text}");
+}
+
+#[test]
+fn a_robot_of_another_authority_is_turned_away() {
+    let (certs, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make_certs(certs.path());
+    make_certs(other.path());
+    let server = serve(certs.path(), 1);
+    let mut stranger = config(other.path(), server.address, Mode::Pipeline);
+    let refused = Link::connect(stranger.clone(), Arc::new(Memory::default()));
+    assert!(matches!(refused, Err(ConnectError::Certificate { .. })), "{:?}", refused.err());
+    stranger.credentials.ca = credentials(certs.path(), false).ca;
+    let refused = Link::connect(stranger, Arc::new(Memory::default()));
+    assert!(matches!(refused, Err(ConnectError::Certificate { .. })), "{:?}", refused.err());
+    assert!(server.gate.over.lock().unwrap().is_empty());
+}
+
+#[test]
+fn nobody_there_is_an_error_within_the_limit() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut nowhere = config(certs.path(), silent.local_addr().unwrap(), Mode::Pipeline);
+    nowhere.connect_timeout = Duration::from_millis(300);
+    let refused = Link::connect(nowhere, Arc::new(Memory::default()));
+    assert!(matches!(refused, Err(ConnectError::Timeout { .. })), "{:?}", refused.err());
+}
