@@ -1,0 +1,120 @@
+//! The running server: a device, the gate to it, the listener in front, and the metrics beside.
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::BuildError;
+use rrto_core::engine::ServerLimits;
+use rrto_quic::{Listener, ServeConfig, ServeError};
+
+use crate::cli::Args;
+use crate::device::{Device, Limits};
+use crate::gate::Gate;
+use crate::metrics;
+
+/// Connections beyond the sessions, so that a client of a full server is told so instead of timing out.
+const SPARE_CONNECTIONS: u32 = 16;
+
+/// How long sessions may take to free what they hold when the server ends. A kernel that never ends must not keep
+/// the process alive: its exit frees everything too.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why the server cannot start, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Certificates, or the UDP address.
+    #[error("{0}{hint}", hint = hint(.0))]
+    Listen(#[from] ServeError),
+    /// The metrics' TCP address.
+    #[error("cannot serve metrics on {address}: {source}\nGive another port with --metrics, or leave it out")]
+    Metrics {
+        /// As given.
+        address: SocketAddr,
+        /// Why.
+        source: BuildError,
+    },
+}
+
+/// What to do about an address that cannot be had; credentials' errors say it themselves.
+fn hint(error: &ServeError) -> &'static str {
+    let ServeError::Listen { source, .. } = error else { return "" };
+    match source.kind() {
+        ErrorKind::AddrInUse => {
+            "\nAnother rrto-gpud may be running; give another port with --listen ADDR:PORT"
+        }
+        ErrorKind::AddrNotAvailable => {
+            "\nThis machine has no such address; --listen 0.0.0.0:7786 takes all it has"
+        }
+        ErrorKind::PermissionDenied => "\nPorts below 1024 are root's; give another with --listen ADDR:PORT",
+        _ => "",
+    }
+}
+
+/// A server that listens.
+pub struct Daemon {
+    listener: Listener,
+    device: Arc<dyn Device>,
+    gate: Arc<Gate>,
+}
+
+impl Daemon {
+    /// Listens, to serve `device`. Must be called inside a Tokio runtime, once per process: it installs the
+    /// metrics' recorder if `args` ask for metrics.
+    ///
+    /// # Errors
+    /// What is missing or in use.
+    pub fn start(args: &Args, device: Arc<dyn Device>) -> Result<Self, StartError> {
+        if let Some(address) = args.metrics {
+            start_metrics(address)?;
+        }
+        let limits = Limits { memory_bytes: args.session_memory.unwrap_or(u64::MAX), ..Limits::default() };
+        let listener = Listener::bind(ServeConfig {
+            listen: args.listen,
+            credentials: args.credentials(),
+            limits: ServerLimits::default(),
+            idle_timeout: args.session_idle,
+            max_connections: args.max_sessions.saturating_add(SPARE_CONNECTIONS),
+        })?;
+        let gate = Arc::new(Gate::new(Arc::clone(&device), limits, args.max_sessions));
+        Ok(Daemon { listener, device, gate })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// The device's name.
+    pub fn device_name(&self) -> &str {
+        &self.device.info().name
+    }
+
+    /// Serves until `shutdown` is ready, then ends all sessions and waits until what they held is freed.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let Daemon { listener, gate, .. } = self;
+        listener.serve(Arc::clone(&gate) as Arc<dyn rrto_quic::Gate>, shutdown).await;
+        tracing::info!(sessions = gate.sessions(), "shutting down");
+        let waited = tokio::task::spawn_blocking(move || gate.wait_until_empty(SHUTDOWN_LIMIT)).await;
+        match waited {
+            Ok(0) => tracing::info!("all sessions have ended"),
+            Ok(left) => tracing::warn!(left, "sessions did not end in time; the process's exit frees them"),
+            Err(error) => tracing::error!(%error, "waiting for sessions failed"),
+        }
+    }
+}
+
+fn start_metrics(address: SocketAddr) -> Result<(), StartError> {
+    let failed = |source| StartError::Metrics { address, source };
+    let (recorder, serving) = metrics::exporter(address).map_err(failed)?;
+    ::metrics::set_global_recorder(recorder).map_err(|error| failed(error.into()))?;
+    metrics::describe();
+    tokio::spawn(serving);
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "metrics are readable by other machines, without any proof of who they are");
+    }
+    tracing::info!("metrics: http://{address}/metrics");
+    Ok(())
+}

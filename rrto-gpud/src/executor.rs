@@ -1,0 +1,135 @@
+//! The executor: one thread a session that issues its operators in order and brings completions back.
+//!
+//! It never waits for the device. While something is pending it polls, first in a short spin and then in waits that
+//! grow with the time already waited, so that a completion is noticed soon and a long kernel does not burn a core;
+//! while operators keep coming it polls every [`POLL_OPERATORS`] of them, so that answers are not delayed by a burst.
+//! An operator that arrives ends any wait at once.
+
+#[cfg(test)]
+pub(crate) mod fake;
+mod footprint;
+mod pace;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rrto_core::engine::Ready;
+use rrto_core::operator::{Outcome, Value};
+use rrto_quic::{Next, Session};
+
+use crate::device::{Context, Progress};
+use crate::metrics::SessionMeter;
+use footprint::Footprint;
+use pace::Pace;
+
+/// Operators issued between two polls for completions. A poll asks the driver about an event, which takes about as
+/// long as issuing a launch: at one in 16 it costs a few percent, and delays an answer by some tens of microseconds.
+pub const POLL_OPERATORS: u32 = 16;
+
+/// How long to wait for an operator while nothing is pending. Only bounds how stale the thread may be: an operator
+/// or the session's end wakes it.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+
+/// Where a session's operators come from and its outcomes go: a [`Session`], or a test's script.
+pub trait Calls {
+    /// The next operator in order, if there is one within `wait`.
+    fn next(&self, wait: Duration) -> Next;
+    /// Tells how an operator ended.
+    fn finish(&self, number: u64, outcome: Outcome);
+    /// Ends the session for a reason that is the client's to know.
+    fn end(&self, reason: &str);
+}
+
+impl Calls for Session {
+    fn next(&self, wait: Duration) -> Next {
+        Session::next(self, wait)
+    }
+
+    fn finish(&self, number: u64, outcome: Outcome) {
+        Session::finish(self, number, outcome);
+    }
+
+    fn end(&self, reason: &str) {
+        Session::end(self, reason);
+    }
+}
+
+/// Executes everything that `calls` gives on `context` until the session is over; gives the reason.
+pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMeter) -> String {
+    let mut executor =
+        Executor { calls, context, meter, footprint: Footprint::default(), finished: Vec::new() };
+    let mut pace = Pace::default();
+    let mut unpolled = 0;
+    loop {
+        let wait = if executor.context.pending() == 0 { IDLE_WAIT } else { pace.next_wait() };
+        match calls.next(wait) {
+            Next::Ready(ready) => {
+                executor.execute(ready);
+                pace = Pace::default();
+                unpolled += 1;
+                if unpolled < POLL_OPERATORS {
+                    continue;
+                }
+            }
+            Next::Idle if wait.is_zero() => std::thread::yield_now(),
+            Next::Idle => {}
+            Next::Over(reason) => return reason,
+        }
+        unpolled = 0;
+        if executor.poll() {
+            pace = Pace::default();
+        }
+    }
+}
+
+struct Executor<'a, C> {
+    calls: &'a C,
+    context: &'a mut dyn Context,
+    meter: &'a mut SessionMeter,
+    footprint: Footprint,
+    /// Kept between polls so that they do not allocate.
+    finished: Vec<(u64, Outcome)>,
+}
+
+impl<C: Calls> Executor<'_, C> {
+    fn execute(&mut self, ready: Ready) {
+        let Ready { number, operator, payload, .. } = ready;
+        let bytes = payload.as_ref().map_or(0, Bytes::len);
+        self.meter.count_operator(&operator, bytes as u64);
+        self.footprint.handle_issued(number, &operator);
+        let started = Instant::now();
+        let progress = self.context.execute(number, operator, payload);
+        self.meter.record_execution(started.elapsed());
+        if let Progress::Done(outcome) = progress {
+            self.finish(number, outcome);
+        }
+    }
+
+    /// Brings back what has completed; gives whether anything had.
+    fn poll(&mut self) -> bool {
+        if self.context.pending() > 0 {
+            self.context.poll(&mut self.finished);
+        }
+        let mut finished = std::mem::take(&mut self.finished);
+        let any = !finished.is_empty();
+        for (number, outcome) in finished.drain(..) {
+            self.finish(number, outcome);
+        }
+        self.finished = finished;
+        self.meter.show(self.footprint.bytes(), self.context.pending());
+        any
+    }
+
+    fn finish(&mut self, number: u64, outcome: Outcome) {
+        match &outcome {
+            Ok(Value::Payload(bytes)) => self.meter.count_payload_down(bytes.len() as u64),
+            Ok(_) => {}
+            Err(result) => self.meter.count_error(*result),
+        }
+        self.footprint.handle_outcome(number, &outcome);
+        self.calls.finish(number, outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! The daemon as a process: what it prints, how it ends, and what it says when it cannot start.
+
+mod harness;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use harness::{PATIENCE, Program, certificates};
+use rrto_core::operator::{Operator, Value};
+use rrto_core::wire::Mode;
+
+fn daemon(certificates: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rrto-gpud"));
+    command.args(["--device", "cpu", "--listen", "127.0.0.1:0", "--certs"]).arg(certificates).args(arguments);
+    command
+}
+
+/// A daemon that has said that it is ready, and where it listens.
+fn start(certificates: &Path, arguments: &[&str]) -> (Child, SocketAddr) {
+    let mut command = daemon(certificates, arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    // Whatever follows on stdout is read by nobody, so the pipe stays open in the child's output.
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    child.stdout = Some(stdout.into_inner());
+    let address = line.strip_prefix("rrto-gpud listening on ").and_then(|rest| rest.split(' ').next());
+    let address = address.and_then(|address| address.parse().ok());
+    assert!(line.ends_with(")\n") && line.contains(" (device "), "{line:?}");
+    (child, address.unwrap_or_else(|| panic!("no address in {line:?}")))
+}
+
+fn send_signal(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// The text on stderr of a daemon that could not start.
+fn failure(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn serves_and_ends_at_a_signal() {
+    let certificates = certificates();
+    for signal in ["-TERM", "-INT"] {
+        let (mut child, address) = start(certificates.path(), &[]);
+        let program = Program::connect(address, certificates.path(), Mode::Pipeline).unwrap();
+        let address = program.alloc(64);
+        assert_eq!(program.copy_in(address, &[1; 64]), Ok(Value::None));
+        assert_eq!(program.copy_out(address, 64), [1; 64]);
+
+        send_signal(&child, signal);
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{status}");
+        // The session was told: the program has its error at once and need not wait for a timeout.
+        while program.call(Operator::ContextSynchronize).is_ok() {}
+        let lost = program.link.lost();
+        assert!(lost.as_deref().is_some_and(|reason| reason.contains("shutting down")), "{lost:?}");
+
+        let (mut more, mut log) = (String::new(), String::new());
+        child.stdout.take().unwrap().read_to_string(&mut more).unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert_eq!(more, "", "one line on stdout");
+        for expected in
+            ["session started", "session ended", "robot=\"robot\"", "operators=", "all sessions have ended"]
+        {
+            assert!(log.contains(expected), "{expected} is missing in:\n{log}");
+        }
+    }
+}
+
+#[test]
+fn missing_certificates_are_told() {
+    let empty = tempfile::tempdir().unwrap();
+    let text = failure(&daemon(empty.path(), &[]).output().unwrap());
+    assert!(text.contains("rrto certs"), "{text}");
+}
+
+#[test]
+fn ports_in_use_are_told() {
+    let certificates = certificates();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (udp, tcp) = (udp.local_addr().unwrap().to_string(), tcp.local_addr().unwrap().to_string());
+    for (option, address) in [("--listen", &udp), ("--metrics", &tcp)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rrto-gpud"));
+        command.args(["--device", "cpu", option, address, "--certs"]).arg(certificates.path());
+        if option == "--metrics" {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let text = failure(&command.output().unwrap());
+        assert!(text.contains(address) && text.contains(option), "{text}");
+    }
+}
+
+#[test]
+fn help_is_for_newcomers() {
+    let output = Command::new(env!("CARGO_BIN_EXE_rrto-gpud")).arg("--help").output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Quick start"));
+}
