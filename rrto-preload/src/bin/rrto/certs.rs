@@ -1,0 +1,136 @@
+//! `rrto certs`: makes certificates and says where they belong.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use rrto_certs::SERVER_NAME;
+
+/// The robot whose certificate is made if none is named.
+const DEFAULT_ROBOT: &str = "robot";
+
+/// Make certificates: an authority's, the server's, and each robot's
+///
+/// The server takes only robots of its authority, and a robot takes only a server of its authority. Existing files
+/// are never overwritten.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CertsArgs {
+    /// Where to make them; the directory is made too
+    dir: PathBuf,
+    /// Another name or address of the server, for tools that look at it; RRTO's own check does not need any, so the
+    /// server may move
+    #[arg(long, value_name = "NAME_OR_IP")]
+    server: Vec<String>,
+    /// A robot's name; can be given several times [default: robot]
+    #[arg(long, value_name = "NAME")]
+    robot: Vec<String>,
+    /// Make a certificate for one more robot, with the authority that is in the directory
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "robot"])]
+    add_robot: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rrto certs certs                              A server and one robot
+  rrto certs certs --robot spot --robot rex     A server and two robots
+  rrto certs certs --add-robot fido             One more robot, later";
+
+/// Makes them and prints what to do next.
+pub(crate) fn run(arguments: &CertsArgs) -> Result<()> {
+    let dir = &arguments.dir;
+    let text = match &arguments.add_robot {
+        Some(robot) => {
+            rrto_certs::add_robot(dir, robot)?;
+            robot_instructions(dir, robot)
+        }
+        None => {
+            let robots = match arguments.robot.as_slice() {
+                [] => vec![DEFAULT_ROBOT.to_owned()],
+                named => named.to_vec(),
+            };
+            rrto_certs::create_all(dir, &server_names(&arguments.server), &robots)?;
+            let mut text = server_instructions(dir);
+            text.extend(robots.iter().map(|robot| robot_instructions(dir, robot)));
+            text + &authority_instructions(dir)
+        }
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// The fixed name that robots ask for comes first.
+fn server_names(given: &[String]) -> Vec<&str> {
+    let others = given.iter().map(String::as_str).filter(|name| *name != SERVER_NAME);
+    std::iter::once(SERVER_NAME).chain(others).collect()
+}
+
+/// A pipe keeps the keys' permissions, and needs nothing that is not everywhere.
+fn copy(dir: &Path, files: &[String], host: &str, to: &str) -> String {
+    let files = files.join(" ");
+    let dir = dir.display();
+    format!("    tar -C {dir} -c {files} | ssh {host} 'mkdir -p -m 700 {to} && tar -C {to} -x'\n")
+}
+
+fn server_instructions(dir: &Path) -> String {
+    let files = ["ca.pem", "server.pem", "server.key"].map(String::from);
+    let mut text =
+        String::from("The server (if it is not this machine) gets ca.pem, server.pem and server.key:\n");
+    text += &copy(dir, &files, "SERVER", "certs");
+    text += "    ssh SERVER rrto-gpud --listen 0.0.0.0:4433 --certs certs\n";
+    text
+}
+
+fn robot_instructions(dir: &Path, robot: &str) -> String {
+    let files = ["ca.pem".into(), format!("robots/{robot}.pem"), format!("robots/{robot}.key")];
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "The robot {robot} gets {}, {} and {}:", files[0], files[1], files[2]);
+    text += &copy(dir, &files, robot, "~/.config/rrto");
+    text
+}
+
+fn authority_instructions(dir: &Path) -> String {
+    format!(
+        "{} stays here and is worth a backup: whoever has it can make certificates.\n",
+        dir.join("ca.key").display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fixed_name_is_always_there() {
+        assert_eq!(server_names(&[]), [SERVER_NAME]);
+        let given = [SERVER_NAME.to_owned(), "gpu.lan".to_owned()];
+        assert_eq!(server_names(&given), [SERVER_NAME, "gpu.lan"]);
+    }
+
+    #[test]
+    fn instructions_name_files_that_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let arguments = CertsArgs {
+            dir: dir.path().join("certs"),
+            server: Vec::new(),
+            robot: vec!["spot".into()],
+            add_robot: None,
+        };
+        run(&arguments).unwrap();
+        let text = server_instructions(&arguments.dir) + &robot_instructions(&arguments.dir, "spot");
+        let mut named = 0;
+        for line in text.lines().filter(|line| line.contains("tar -C")) {
+            let files = line.split(" -c ").nth(1).unwrap().split(" | ").next().unwrap();
+            for file in files.split(' ') {
+                assert!(arguments.dir.join(file).is_file(), "{file}");
+                named += 1;
+            }
+        }
+        assert_eq!(named, 6);
+        assert!(run(&arguments).is_err(), "existing files are overwritten");
+        run(&CertsArgs { robot: Vec::new(), add_robot: Some("rex".into()), ..arguments }).unwrap();
+    }
+}

@@ -1,0 +1,151 @@
+//! Where the server is, and as which robot to speak to it.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use rrto_certs::Files;
+use rrto_quic::Credentials;
+
+/// Where certificates lie unless something else is said, below the home directory.
+const DEFAULT_CERTS: &str = ".config/rrto";
+
+/// Which server, and as whom.
+#[derive(Args, Debug)]
+pub(crate) struct ServerArgs {
+    /// Where rrto-gpud listens
+    #[arg(long, env = "RRTO_SERVER", value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub(crate) server: String,
+    /// Directory with ca.pem and robots/NAME.pem and .key, from `rrto certs` [default: ~/.config/rrto]
+    #[arg(long, env = "RRTO_CERTS", value_name = "DIR")]
+    pub(crate) certs: Option<PathBuf>,
+    /// Which robot this is; not needed where there is only one in the directory
+    #[arg(long, env = "RRTO_ROBOT", value_name = "NAME")]
+    pub(crate) robot: Option<String>,
+}
+
+impl ServerArgs {
+    /// The robot whose certificate is to be used.
+    pub(crate) fn robot(&self) -> Result<Robot> {
+        let dir = match self.certs.as_deref().filter(|dir| !dir.as_os_str().is_empty()) {
+            Some(dir) => std::path::absolute(dir)?,
+            None => default_certs(env::var_os("HOME").as_deref())?,
+        };
+        Robot::find(dir, self.robot.as_deref())
+    }
+}
+
+/// One robot's certificate in a directory.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Robot {
+    /// The directory, an absolute path.
+    pub(crate) dir: PathBuf,
+    /// The certificate's name.
+    pub(crate) name: String,
+}
+
+impl Robot {
+    /// The robot called `name` in `dir`, or the only one there. Checks that the files are there, not what is in them.
+    pub(crate) fn find(dir: PathBuf, name: Option<&str>) -> Result<Self> {
+        let known = robots(&dir);
+        let name = match (name.filter(|name| !name.is_empty()), known.as_slice()) {
+            (Some(name), _) => name.to_owned(),
+            (None, [only]) => only.clone(),
+            (None, []) => bail!(
+                "there is no robot's certificate in {}: copy ca.pem and robots/ there from where `rrto certs` made \
+                 them, or name another directory with --certs",
+                dir.display()
+            ),
+            (None, several) => bail!(
+                "{} has certificates of several robots: choose one with --robot ({})",
+                dir.display(),
+                several.join(", ")
+            ),
+        };
+        let robot = Self { dir, name };
+        let Credentials { ca, certificate, key } = robot.credentials();
+        for path in [ca, certificate, key] {
+            fs::File::open(&path).with_context(|| {
+                format!("cannot read {}: it comes from `rrto certs`; is --robot right?", path.display())
+            })?;
+        }
+        Ok(robot)
+    }
+
+    /// Its files.
+    pub(crate) fn credentials(&self) -> Credentials {
+        let files = Files::new(&self.dir);
+        let robot = files.robot(&self.name);
+        Credentials { ca: files.authority().certificate, certificate: robot.certificate, key: robot.key }
+    }
+}
+
+/// Names of the robots that have certificates in `dir`, sorted.
+fn robots(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir.join("robots")).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension() == Some(OsStr::new("pem")))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+fn default_certs(home: Option<&OsStr>) -> Result<PathBuf> {
+    let home = home.filter(|home| !home.is_empty());
+    let home = home.context("HOME is not set: name the directory of the certificates with --certs")?;
+    Ok(Path::new(home).join(DEFAULT_CERTS))
+}
+
+/// Refuses what cannot be an address, so that the mistake shows here and not as a name that does not resolve.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT, such as gpu.lan:4433")?;
+    if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port != 0) {
+        return Err("expected HOST:PORT, such as gpu.lan:4433".into());
+    }
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return Err("put an IPv6 address in brackets, such as [fd00::7]:4433".into());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked() {
+        for good in ["gpu:1", "10.0.0.7:4433", "[fd00::7]:4433", "gpu.lan:65535"] {
+            assert_eq!(host_and_port(good), Ok(good.to_owned()));
+        }
+        for bad in ["", "gpu", ":1", "gpu:", "gpu:0", "gpu:65536", "gpu:x", "fd00::7:4433"] {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_default_directory_is_in_the_home() {
+        let dir = default_certs(Some(OsStr::new("/home/spot"))).unwrap();
+        assert_eq!(dir, Path::new("/home/spot/.config/rrto"));
+        assert!(default_certs(None).is_err());
+        assert!(default_certs(Some(OsStr::new(""))).is_err());
+    }
+
+    #[test]
+    fn the_robot_is_the_one_named_or_the_only_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let find = |name| Robot::find(dir.path().to_owned(), name);
+        assert!(find(None).unwrap_err().to_string().contains("no robot"));
+
+        rrto_certs::create_all(dir.path(), &["localhost"], &["one"]).unwrap();
+        assert_eq!(find(None).unwrap().name, "one");
+        rrto_certs::add_robot(dir.path(), "two.b").unwrap();
+        assert!(find(None).unwrap_err().to_string().contains("one, two.b"));
+        assert_eq!(find(Some("two.b")).unwrap().name, "two.b");
+        assert!(format!("{:#}", find(Some("three")).unwrap_err()).contains("three.pem"));
+    }
+}

@@ -1,0 +1,223 @@
+//! `rrto run`: becomes the program, with its CUDA driver replaced.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use rrto_core::wire::Mode;
+
+use crate::connection::ServerArgs;
+use crate::elf::{Architecture, Elf};
+use crate::environment::Environment;
+use crate::library::{Library, LibraryArgs};
+
+/// Run a program with its GPU on a server
+///
+/// The program and its children get the preload library as their CUDA driver and find the server through environment
+/// variables. This command becomes the program, so its exit status is the program's; 125, 126 and 127 are also
+/// its own: something is missing, the program cannot be run this way, there is no such program.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// How calls travel: pipeline waits only where the program needs an answer, percall waits for each call
+    #[arg(long, env = "RRTO_MODE", default_value_t, hide_default_value = true, value_parser = mode_parser())]
+    pub(crate) mode: Mode,
+    /// What the library says on standard error (or in the file that RRTO_LOG_FILE names) [default: error]
+    #[arg(long, env = "RRTO_LOG", value_name = "LEVEL", value_parser = ["off", "error", "info", "debug"])]
+    pub(crate) log: Option<String>,
+    /// Write what the link has carried to FILE, as JSON, when the program ends
+    #[arg(long, env = "RRTO_STATS", value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) library: LibraryArgs,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub(crate) command: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rrto run --server gpu.lan:4433 -- python3 infer.py --batch 1
+  RRTO_SERVER=gpu.lan:4433 rrto run --log info --stats stats.json -- ./my_cuda_program
+
+The same without this command:
+  LD_PRELOAD=/path/to/librrto_preload.so RRTO_SERVER=gpu.lan:4433 RRTO_CERTS=~/.config/rrto ./my_cuda_program";
+
+fn mode_parser() -> impl TypedValueParser<Value = Mode> {
+    PossibleValuesParser::new(["percall", "pipeline"]).try_map(|mode| mode.parse::<Mode>())
+}
+
+/// Why the program was not started, by the exit status that `env`, `nice` and `timeout` give for it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// Something that RRTO needs is not there.
+    #[error("{0:#}")]
+    Setup(#[from] anyhow::Error),
+    /// The program exists and cannot run with its GPU elsewhere.
+    #[error("cannot run {}: {reason}", program.display())]
+    Unsuitable {
+        /// Which.
+        program: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// There is no such program.
+    #[error("there is no program {}: is its path right, and is it installed?", .0.display())]
+    NotFound(OsString),
+}
+
+impl RunError {
+    /// The exit status.
+    pub(crate) fn status(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Setup(_) => 125,
+            Self::Unsuitable { .. } => 126,
+            Self::NotFound(_) => 127,
+        })
+    }
+}
+
+/// Becomes the program. Comes back only if that fails.
+pub(crate) fn run(arguments: &RunArgs) -> RunError {
+    match prepare(arguments) {
+        Err(error) => error,
+        Ok((path, mut command)) => {
+            let reason = command.exec().to_string();
+            RunError::Unsuitable { program: path, reason }
+        }
+    }
+}
+
+/// The program's path, and the command that becomes it.
+fn prepare(arguments: &RunArgs) -> Result<(PathBuf, Command), RunError> {
+    let (program, rest) =
+        arguments.command.split_first().ok_or_else(|| RunError::NotFound(OsString::new()))?;
+    let path = find_program(program, env::var_os("PATH").as_deref())
+        .ok_or_else(|| RunError::NotFound(program.to_owned()))?;
+    let library = arguments.library.find()?;
+    if let Some(reason) = objection(&path, &library) {
+        return Err(RunError::Unsuitable { program: path, reason });
+    }
+    let robot = arguments.server.robot()?;
+    // The program may change its directory before it ends.
+    let stats =
+        arguments.stats.as_deref().map(std::path::absolute).transpose().map_err(anyhow::Error::from)?;
+    let environment = Environment {
+        library: &library.path,
+        server: &arguments.server.server,
+        robot: &robot,
+        mode: arguments.mode,
+        log: arguments.log.as_deref(),
+        stats: stats.as_deref(),
+    };
+    let mut command = Command::new(&path);
+    // Many programs look at the name that they were called by: busybox, Python's virtual environments.
+    command.arg0(program).args(rest).envs(environment.variables(env::var_os("LD_PRELOAD").as_deref()));
+    Ok((path, command))
+}
+
+/// Where the shell would find `program`.
+fn find_program(program: &OsStr, search: Option<&OsStr>) -> Option<PathBuf> {
+    if program.is_empty() {
+        return None;
+    }
+    if program.as_encoded_bytes().contains(&b'/') {
+        return Some(PathBuf::from(program)).filter(|path| path.exists());
+    }
+    let is_program = |path: &PathBuf| {
+        fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    env::split_paths(search?).map(|dir| dir.join(program)).find(is_program)
+}
+
+/// Why the dynamic linker would not preload `library` into `program`, in words that say what to do.
+fn objection(program: &Path, library: &Library) -> Option<String> {
+    let file = match fs::metadata(program) {
+        Ok(file) if file.is_dir() => return Some("it is a directory".into()),
+        Ok(file) if file.permissions().mode() & 0o111 == 0 => {
+            return Some("it is not executable (chmod +x, or name its interpreter first)".into());
+        }
+        Ok(file) => file,
+        Err(error) => return Some(error.to_string()),
+    };
+    // /proc/self belongs to this process' user.
+    let me = fs::metadata("/proc/self").ok();
+    let other_user = me.as_ref().is_some_and(|me| me.uid() != file.uid()) && file.mode() & 0o4000 != 0;
+    let other_group = me.as_ref().is_some_and(|me| me.gid() != file.gid()) && file.mode() & 0o2000 != 0;
+    if other_user || other_group {
+        return Some(
+            "it is setuid or setgid, and such a program gets no preloaded library: run a copy without".into(),
+        );
+    }
+    match Elf::read(program) {
+        // Scripts: their interpreter is what gets the library.
+        Ok(None) => None,
+        Ok(Some(elf)) => elf_objection(&elf, library.elf.architecture),
+        // Readable it need not be, as long as it is executable.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn elf_objection(program: &Elf, library: Architecture) -> Option<String> {
+    if program.architecture != library {
+        return Some(format!(
+            "it is a program for {}, and this is RRTO for {library}: use the RRTO built for {0}",
+            program.architecture
+        ));
+    }
+    (!program.has_interpreter).then(|| {
+        "it is statically linked, so no library can be preloaded into it: link it dynamically (the CUDA runtime may \
+         stay static)"
+            .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_as_a_shell_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, data) = (dir.path().join("program"), dir.path().join("data"));
+        fs::write(&program, "").unwrap();
+        fs::write(&data, "").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o644)).unwrap();
+        let search = env::join_paths([Path::new("/nowhere"), dir.path()]).unwrap();
+        let find = |name: &str| find_program(name.as_ref(), Some(&search));
+        assert_eq!(find("program"), Some(program.clone()));
+        assert_eq!(find("data"), None);
+        assert_eq!(find(""), None);
+        assert_eq!(find("./no-such-program"), None);
+        assert_eq!(find_program(program.as_ref(), None), Some(program.clone()));
+    }
+
+    #[test]
+    fn what_cannot_be_preloaded_is_said() {
+        let this = Elf::read(&env::current_exe().unwrap()).unwrap().unwrap();
+        let architecture = this.architecture;
+        assert_eq!(elf_objection(&this, architecture), None);
+        let fixed = Elf { has_interpreter: false, soname: None, architecture };
+        assert!(elf_objection(&fixed, architecture).unwrap().contains("statically linked"));
+    }
+
+    #[test]
+    fn files_that_are_no_programs_are_said() {
+        let this = Elf::read(&env::current_exe().unwrap()).unwrap().unwrap();
+        let library = Library { path: "/ours.so".into(), elf: this };
+        assert!(objection(Path::new("/"), &library).unwrap().contains("directory"));
+        assert!(objection(Path::new("/etc/passwd"), &library).unwrap().contains("not executable"));
+        assert_eq!(objection(&env::current_exe().unwrap(), &library), None);
+    }
+}
