@@ -11,6 +11,7 @@ pub(crate) mod float;
 pub(crate) mod half;
 pub(crate) mod integer;
 pub(crate) mod soft;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 

@@ -131,24 +131,6 @@ impl Number {
         format.signed(self.negative, format.infinity() - u64::from(!to_infinity))
     }
 
-    /// Rounds to an integer, clamped to `low..=high`. `None` for NaN.
-    pub(crate) fn to_integer(self, rounding: Rounding, low: i128, high: i128) -> Option<i128> {
-        let magnitude = match self.kind {
-            Kind::Nan => return None,
-            Kind::Zero => return Some(0_i128.clamp(low, high)),
-            Kind::Infinite => i128::MAX as u128,
-            Kind::Finite { exponent, significand, sticky } => {
-                if exponent >= significand.leading_zeros() as i32 - 1 {
-                    i128::MAX as u128
-                } else {
-                    round_to_unit(self.negative, exponent, significand, sticky, 0, rounding).0
-                }
-            }
-        };
-        let value = i128::try_from(magnitude).unwrap_or(i128::MAX);
-        Some(if self.negative { -value } else { value }.clamp(low, high))
-    }
-
     pub(crate) fn negated(self) -> Self {
         Self { negative: !self.negative, ..self }
     }
@@ -165,7 +147,10 @@ impl Number {
             }
             (Kind::Zero, _) => other,
             (_, Kind::Zero) => self,
-            (Kind::Finite { exponent: e, significand: m, .. }, Kind::Finite { exponent: f, significand: n, .. }) => {
+            (
+                Kind::Finite { exponent: e, significand: m, .. },
+                Kind::Finite { exponent: f, significand: n, .. },
+            ) => {
                 let (a, b) = (normal(self.negative, e, m), normal(other.negative, f, n));
                 let (high, low) = if (a.1, a.2) >= (b.1, b.2) { (a, b) } else { (b, a) };
                 let (aligned, lost) = shift_right(low.2, (high.1 - low.1) as u32);
@@ -190,9 +175,10 @@ impl Number {
             (Kind::Infinite, Kind::Zero) | (Kind::Zero, Kind::Infinite) => Self::NAN,
             (Kind::Infinite, _) | (_, Kind::Infinite) => Self::new(negative, Kind::Infinite),
             (Kind::Zero, _) | (_, Kind::Zero) => Self::new(negative, Kind::Zero),
-            (Kind::Finite { exponent: e, significand: m, .. }, Kind::Finite { exponent: f, significand: n, .. }) => {
-                Self::finite(negative, e + f, m.wrapping_mul(n), false)
-            }
+            (
+                Kind::Finite { exponent: e, significand: m, .. },
+                Kind::Finite { exponent: f, significand: n, .. },
+            ) => Self::finite(negative, e + f, m.wrapping_mul(n), false),
         }
     }
 
@@ -204,7 +190,10 @@ impl Number {
             (Kind::Infinite, Kind::Infinite) | (Kind::Zero, Kind::Zero) => Self::NAN,
             (Kind::Infinite, _) | (_, Kind::Zero) => Self::new(negative, Kind::Infinite),
             (Kind::Zero, _) | (_, Kind::Infinite) => Self::new(negative, Kind::Zero),
-            (Kind::Finite { exponent: e, significand: m, .. }, Kind::Finite { exponent: f, significand: n, .. }) => {
+            (
+                Kind::Finite { exponent: e, significand: m, .. },
+                Kind::Finite { exponent: f, significand: n, .. },
+            ) => {
                 let up = m.leading_zeros();
                 let dividend = m << up;
                 Self::finite(negative, e - up as i32 - f, dividend / n, dividend % n != 0)

@@ -107,10 +107,8 @@ impl Memory {
     /// `INVALID_VALUE` where `address` is not the start of a live allocation.
     pub fn free(&self, address: u64) -> Result<()> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let index = state
-            .table
-            .binary_search_by_key(&address, |a| a.base())
-            .map_err(|_| CuResult::INVALID_VALUE)?;
+        let index =
+            state.table.binary_search_by_key(&address, |a| a.base()).map_err(|_| CuResult::INVALID_VALUE)?;
         let gone = Arc::make_mut(&mut state.table).remove(index);
         state.used -= gone.len().next_multiple_of(ALLOCATION_ALIGN);
         Ok(())

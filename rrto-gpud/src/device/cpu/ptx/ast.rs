@@ -126,7 +126,11 @@ pub(crate) enum Init<'a> {
     F64(u64),
     Decimal(f64),
     /// The address of a symbol plus an addend. `mask` selects one byte of it (PTX's `0xFF00(name)`).
-    Address { symbol: &'a str, addend: i64, mask: Option<u64> },
+    Address {
+        symbol: &'a str,
+        addend: i64,
+        mask: Option<u64>,
+    },
 }
 
 /// A kernel (`.entry`) or a device function (`.func`).
@@ -148,10 +152,18 @@ pub(crate) struct Function<'a> {
 pub(crate) enum Statement<'a> {
     Block(Vec<Statement<'a>>),
     Label(&'a str),
-    Registers { line: u32, ty: Type, names: Vec<(&'a str, Option<u32>)> },
+    Registers {
+        line: u32,
+        ty: Type,
+        names: Vec<(&'a str, Option<u32>)>,
+    },
     Variable(Variable<'a>),
     /// `name: .branchtargets a, b, c;`
-    BranchTargets { line: u32, name: &'a str, targets: Vec<&'a str> },
+    BranchTargets {
+        line: u32,
+        name: &'a str,
+        targets: Vec<&'a str>,
+    },
     Instruction(Instruction<'a>),
 }
 
@@ -183,7 +195,10 @@ pub(crate) enum Operand<'a> {
     F64(u64),
     Decimal(f64),
     /// `[base + offset]`; an absolute address has no base.
-    Address { base: Option<&'a str>, offset: i64 },
+    Address {
+        base: Option<&'a str>,
+        offset: i64,
+    },
     /// `{a, b}`
     Vector(Vec<Operand<'a>>),
     /// `(a, b)`

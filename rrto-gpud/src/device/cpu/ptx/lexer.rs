@@ -147,9 +147,12 @@ impl<'a> Lexer<'a> {
                 let c = self.text.get(self.at..).and_then(|rest| rest.chars().next()).unwrap_or('\0');
                 self.at += c.len_utf8();
                 match c {
-                    '{' | '}' | '[' | ']' | '(' | ')' | '<' | '>' | ',' | ';' | ':' | '=' | '+' | '-' | '|'
-                    | '!' | '@' | '~' => Ok(Token::Punct(c)),
-                    _ => Err(LoadError::syntax(self.line, format!("the character {c:?} has no meaning in PTX"))),
+                    '{' | '}' | '[' | ']' | '(' | ')' | '<' | '>' | ',' | ';' | ':' | '=' | '+' | '-'
+                    | '|' | '!' | '@' | '~' => Ok(Token::Punct(c)),
+                    _ => Err(LoadError::syntax(
+                        self.line,
+                        format!("the character {c:?} has no meaning in PTX"),
+                    )),
                 }
             }
         }
@@ -185,7 +188,9 @@ impl<'a> Lexer<'a> {
                     return Ok(Token::Text(self.slice(from, self.at - 1)));
                 }
                 Some(b'\\') if self.peek_byte(1).is_some() => self.at += 2,
-                Some(b'\n') | None => return Err(LoadError::syntax(line, "this string has no end; expected `\"`")),
+                Some(b'\n') | None => {
+                    return Err(LoadError::syntax(line, "this string has no end; expected `\"`"));
+                }
                 Some(_) => self.at += 1,
             }
         }

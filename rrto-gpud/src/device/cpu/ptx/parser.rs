@@ -6,7 +6,7 @@
 use rrto_core::api::CuResult;
 
 use super::LoadError;
-use super::ast::{Ast, DeclSpace, Function, Init, Instruction, Operand, Statement, Type, Variable};
+use super::ast::{Ast, DeclSpace, Function, Init, Instruction, Statement, Type, Variable};
 use super::lexer::{Lexer, Token};
 
 /// Longest accepted PTX text in bytes. cuBLAS-sized modules are some ten megabytes.
@@ -461,7 +461,10 @@ impl<'a> Parser<'a> {
                 }
                 Token::Dot("pragma") => self.skip_statement()?,
                 Token::Dot(name @ ("reqnctapercluster" | "explicitcluster")) => {
-                    return Err(LoadError::unsupported(self.line, format!("thread block clusters (`.{name}`)")));
+                    return Err(LoadError::unsupported(
+                        self.line,
+                        format!("thread block clusters (`.{name}`)"),
+                    ));
                 }
                 _ => return Ok(max_threads),
             }
@@ -470,7 +473,10 @@ impl<'a> Parser<'a> {
 
     fn block(&mut self, depth: usize) -> Result<Vec<Statement<'a>>> {
         if depth > MAX_BLOCK_DEPTH {
-            return Err(LoadError::syntax(self.line, format!("blocks are nested more than {MAX_BLOCK_DEPTH} deep")));
+            return Err(LoadError::syntax(
+                self.line,
+                format!("blocks are nested more than {MAX_BLOCK_DEPTH} deep"),
+            ));
         }
         let mut body = Vec::new();
         loop {
