@@ -46,7 +46,7 @@ pub struct Args {
 
     /// Which GPU, as CUDA counts them
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub gpu: u32,
+    pub gpu: usize,
 
     /// UDP address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)))]

@@ -11,9 +11,7 @@
 //!
 //! Each session has a thread of its own, named by `rrto-quic`, and its own context on the device; nothing that one
 //! session does or suffers is seen by another, except that they share the device. No thread here ever waits for the
-//! device. `unsafe` lives in `device::cuda` alone.
-
-#![deny(unsafe_code)]
+//! device. `unsafe` lives in `device::cuda` alone, which CI holds.
 
 pub mod cli;
 pub mod daemon;

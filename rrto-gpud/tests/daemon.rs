@@ -1,4 +1,5 @@
 //! The daemon as a process: what it prints, how it ends, and what it says when it cannot start.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod harness;
 
@@ -7,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use harness::{PATIENCE, Program, certificates};
+use harness::{Program, certificates};
 use rrto_core::operator::{Operator, Value};
 use rrto_core::wire::Mode;
 

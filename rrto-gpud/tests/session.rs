@@ -1,4 +1,5 @@
 //! Sessions from end to end: a link, real QUIC on loopback, the gate, the executor, the software GPU.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod harness;
 mod peer;

@@ -1,4 +1,5 @@
 //! A server in this process, and programs that use it.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
