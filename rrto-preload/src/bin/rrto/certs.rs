@@ -16,7 +16,7 @@ const DEFAULT_ROBOT: &str = "robot";
 /// The server takes only robots of its authority, and a robot takes only a server of its authority. Existing files
 /// are never overwritten.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct CertsArgs {
     /// Where to make them; the directory is made too
     dir: PathBuf,
@@ -79,7 +79,7 @@ fn server_instructions(dir: &Path) -> String {
     let mut text =
         String::from("The server (if it is not this machine) gets ca.pem, server.pem and server.key:\n");
     text += &copy(dir, &files, "SERVER", "certs");
-    text += "    ssh SERVER rrto-gpud --listen 0.0.0.0:4433 --certs certs\n";
+    text += "    ssh SERVER rrto-gpud --certs certs\n";
     text
 }
 

@@ -17,13 +17,13 @@ const DEFAULT_CERTS: &str = ".config/rrto";
 #[derive(Args, Debug)]
 pub(crate) struct ServerArgs {
     /// Where rrto-gpud listens
-    #[arg(long, env = "RRTO_SERVER", value_name = "HOST:PORT", value_parser = host_and_port)]
+    #[arg(long, env = "RRTO_SERVER", hide_env_values = true, value_name = "HOST:PORT", value_parser = host_and_port)]
     pub(crate) server: String,
     /// Directory with ca.pem and robots/NAME.pem and .key, from `rrto certs` [default: ~/.config/rrto]
-    #[arg(long, env = "RRTO_CERTS", value_name = "DIR")]
+    #[arg(long, env = "RRTO_CERTS", hide_env_values = true, value_name = "DIR")]
     pub(crate) certs: Option<PathBuf>,
     /// Which robot this is; not needed where there is only one in the directory
-    #[arg(long, env = "RRTO_ROBOT", value_name = "NAME")]
+    #[arg(long, env = "RRTO_ROBOT", hide_env_values = true, value_name = "NAME")]
     pub(crate) robot: Option<String>,
 }
 
@@ -103,12 +103,12 @@ fn default_certs(home: Option<&OsStr>) -> Result<PathBuf> {
 
 /// Refuses what cannot be an address, so that the mistake shows here and not as a name that does not resolve.
 fn host_and_port(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT, such as gpu.lan:4433")?;
+    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT, such as gpu.lan:7786")?;
     if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port != 0) {
-        return Err("expected HOST:PORT, such as gpu.lan:4433".into());
+        return Err("expected HOST:PORT, such as gpu.lan:7786".into());
     }
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return Err("put an IPv6 address in brackets, such as [fd00::7]:4433".into());
+        return Err("put an IPv6 address in brackets, such as [fd00::7]:7786".into());
     }
     Ok(text.to_owned())
 }
@@ -119,10 +119,10 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        for good in ["gpu:1", "10.0.0.7:4433", "[fd00::7]:4433", "gpu.lan:65535"] {
+        for good in ["gpu:1", "10.0.0.7:7786", "[fd00::7]:7786", "gpu.lan:65535"] {
             assert_eq!(host_and_port(good), Ok(good.to_owned()));
         }
-        for bad in ["", "gpu", ":1", "gpu:", "gpu:0", "gpu:65536", "gpu:x", "fd00::7:4433"] {
+        for bad in ["", "gpu", ":1", "gpu:", "gpu:0", "gpu:65536", "gpu:x", "fd00::7:7786"] {
             assert!(host_and_port(bad).is_err(), "{bad}");
         }
     }

@@ -36,7 +36,7 @@ const PIECES: u64 = 8;
 ///
 /// One line a step, OK or FAIL and what to do; exit status 1 if any fails. Copies 8 MiB there and back.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  rrto doctor --server gpu.lan:4433 --certs certs")]
+#[command(verbatim_doc_comment, after_help = "Example:\n  rrto doctor --server gpu.lan:7786 --certs certs")]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     server: ServerArgs,

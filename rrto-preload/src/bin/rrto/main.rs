@@ -34,7 +34,7 @@ use rrto_core::wire::PROTOCOL_VERSION;
 /// The program is not changed or rebuilt: a preloaded library is its CUDA driver, and rrto-gpud on the server executes
 /// its driver calls.
 #[derive(Parser)]
-#[command(name = "rrto", version = VERSION.as_str(), after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "rrto", version = VERSION.as_str(), after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,8 +44,8 @@ const EXAMPLES: &str = "\
 Examples:
   rrto demo                                          See it work here, without a GPU or a network
   rrto certs certs --robot spot                      Make certificates for a server and the robot `spot`
-  rrto doctor --server gpu.lan:4433                  Check everything between here and the server's GPU
-  rrto run --server gpu.lan:4433 -- python3 run.py   Run a program with its GPU there
+  rrto doctor --server gpu.lan:7786                  Check everything between here and the server's GPU
+  rrto run --server gpu.lan:7786 -- python3 run.py   Run a program with its GPU there
 
 `rrto COMMAND --help` says more about each.";
 
@@ -133,7 +133,7 @@ mod tests {
             "rrto run --server gpu:1",
             "rrto run --server gpu -- prog",
             "rrto run --server gpu:0 -- prog",
-            "rrto run --server ::1:4433 -- prog",
+            "rrto run --server ::1:7786 -- prog",
             "rrto run --server gpu:1 --mode fast -- prog",
             "rrto run --server gpu:1 --log loud -- prog",
             "rrto certs",

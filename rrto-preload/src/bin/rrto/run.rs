@@ -21,21 +21,22 @@ use crate::library::{Library, LibraryArgs};
 /// Run a program with its GPU on a server
 ///
 /// The program and its children get the preload library as their CUDA driver and find the server through environment
-/// variables. This command becomes the program, so its exit status is the program's; 125, 126 and 127 are also
-/// its own: something is missing, the program cannot be run this way, there is no such program.
+/// variables. This command becomes the program, so its exit status is the program's. Before that, it is 2 if the
+/// command line is wrong, 125 if something that RRTO needs is missing, 126 if the program cannot be run this way, and
+/// 127 if there is no such program.
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     /// How calls travel: pipeline waits only where the program needs an answer, percall waits for each call
-    #[arg(long, env = "RRTO_MODE", default_value_t, hide_default_value = true, value_parser = mode_parser())]
+    #[arg(long, env = "RRTO_MODE", hide_env_values = true, default_value_t, hide_default_value = true, value_parser = mode_parser())]
     pub(crate) mode: Mode,
     /// What the library says on standard error (or in the file that RRTO_LOG_FILE names) [default: error]
-    #[arg(long, env = "RRTO_LOG", value_name = "LEVEL", value_parser = ["off", "error", "info", "debug"])]
+    #[arg(long, env = "RRTO_LOG", hide_env_values = true, value_name = "LEVEL", value_parser = ["off", "error", "info", "debug"])]
     pub(crate) log: Option<String>,
     /// Write what the link has carried to FILE, as JSON, when the program ends
-    #[arg(long, env = "RRTO_STATS", value_name = "FILE")]
+    #[arg(long, env = "RRTO_STATS", hide_env_values = true, value_name = "FILE")]
     pub(crate) stats: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) library: LibraryArgs,
@@ -46,11 +47,11 @@ pub(crate) struct RunArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  rrto run --server gpu.lan:4433 -- python3 infer.py --batch 1
-  RRTO_SERVER=gpu.lan:4433 rrto run --log info --stats stats.json -- ./my_cuda_program
+  rrto run --server gpu.lan:7786 -- python3 infer.py --batch 1
+  RRTO_SERVER=gpu.lan:7786 rrto run --log info --stats stats.json -- ./my_cuda_program
 
 The same without this command:
-  LD_PRELOAD=/path/to/librrto_preload.so RRTO_SERVER=gpu.lan:4433 RRTO_CERTS=~/.config/rrto ./my_cuda_program";
+  LD_PRELOAD=/path/to/librrto_preload.so RRTO_SERVER=gpu.lan:7786 RRTO_CERTS=~/.config/rrto ./my_cuda_program";
 
 fn mode_parser() -> impl TypedValueParser<Value = Mode> {
     PossibleValuesParser::new(["percall", "pipeline"]).try_map(|mode| mode.parse::<Mode>())
@@ -60,7 +61,7 @@ fn mode_parser() -> impl TypedValueParser<Value = Mode> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
     /// Something that RRTO needs is not there.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Setup(#[from] anyhow::Error),
     /// The program exists and cannot run with its GPU elsewhere.
     #[error("cannot run {}: {reason}", program.display())]

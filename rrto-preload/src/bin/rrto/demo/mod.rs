@@ -25,6 +25,7 @@ const LINK_RTT_MS: u32 = 10;
 /// rrto-gpud with its software GPU, over QUIC on loopback and through an emulated link of 10 ms, in the modes percall and
 /// pipeline. Every output is checked against the same network computed on the CPU. Needs a C compiler.
 #[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct DemoArgs {
     /// Inferences measured in each run
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
