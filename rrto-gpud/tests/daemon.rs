@@ -3,8 +3,8 @@
 
 mod harness;
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -18,19 +18,22 @@ fn daemon(certificates: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// A daemon that has said that it is ready, and where it listens.
-fn start(certificates: &Path, arguments: &[&str]) -> (Child, SocketAddr) {
+/// A daemon that has said that it is ready, and where it listens; `None` if it ended instead.
+fn try_start(certificates: &Path, arguments: &[&str]) -> Option<(Child, SocketAddr)> {
     let mut command = daemon(certificates, arguments);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    // Whatever follows on stdout is read by nobody, so the pipe stays open in the child's output.
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut line).unwrap();
+    if stdout.read_line(&mut line).unwrap() == 0 {
+        child.wait().unwrap();
+        return None;
+    }
+    // For the test to see what else comes.
     child.stdout = Some(stdout.into_inner());
+    assert!(line.ends_with(")\n") && line.contains(" (device "), "{line:?}");
     let address = line.strip_prefix("rrto-gpud listening on ").and_then(|rest| rest.split(' ').next());
     let address = address.and_then(|address| address.parse().ok());
-    assert!(line.ends_with(")\n") && line.contains(" (device "), "{line:?}");
-    (child, address.unwrap_or_else(|| panic!("no address in {line:?}")))
+    Some((child, address.unwrap_or_else(|| panic!("no address in {line:?}"))))
 }
 
 fn send_signal(child: &Child, signal: &str) {
@@ -49,7 +52,7 @@ fn failure(output: &Output) -> String {
 fn serves_and_ends_at_a_signal() {
     let certificates = certificates();
     for signal in ["-TERM", "-INT"] {
-        let (mut child, address) = start(certificates.path(), &[]);
+        let (mut child, address) = try_start(certificates.path(), &[]).unwrap();
         let program = Program::connect(address, certificates.path(), Mode::Pipeline).unwrap();
         let address = program.alloc(64);
         assert_eq!(program.copy_in(address, &[1; 64]), Ok(Value::None));
@@ -73,6 +76,37 @@ fn serves_and_ends_at_a_signal() {
             assert!(log.contains(expected), "{expected} is missing in:\n{log}");
         }
     }
+}
+
+#[test]
+fn metrics_tell_what_sessions_do() {
+    let certificates = certificates();
+    // Another process may take a free port before the daemon has it.
+    let (mut child, address, metrics) = (0..100)
+        .find_map(|_| {
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+            let started = try_start(certificates.path(), &["--metrics", &free.port().to_string()]);
+            started.map(|(child, address)| (child, address, free))
+        })
+        .unwrap();
+    let program = Program::connect(address, certificates.path(), Mode::Percall).unwrap();
+    program.alloc(1000);
+    assert!(program.call(Operator::MemFree { address: 1 }).is_err());
+    let mut stream = TcpStream::connect(metrics).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    for line in [
+        "# HELP rrto_sessions Sessions now.",
+        "rrto_sessions 1",
+        "rrto_sessions_admitted_total 1",
+        "rrto_operators_total{kind=\"memory\"} 2",
+        "rrto_operator_errors_total{result=\"CUDA_ERROR_INVALID_VALUE\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
+    }
+    send_signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
