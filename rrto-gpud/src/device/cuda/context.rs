@@ -1,0 +1,307 @@
+//! A session on the GPU: its tables, the dispatch of operators to the rooms that know them, and its end.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rrto_core::api::CuResult;
+use rrto_core::operator::{Handle, Operator, Outcome, Value};
+
+use super::completions::{Completions, Event};
+use super::driver::{self, Answer, Driver, Im2col, Library};
+use super::memory::Allocations;
+use super::modules::Code;
+use super::staging::{Block, Lent, Pin, Slab, Staging};
+use super::streams::{ProgramEvent, Streams};
+use crate::device::{Context, Limits, Progress};
+
+/// What an operator answers at once; `None` if it completes later.
+pub(super) type Step = Answer<Option<Value>>;
+
+/// Blocks that one event brings back: so many copies that an event each would cost more than the memory.
+const FENCED_BLOCKS: usize = 16;
+
+/// Bytes of blocks that one event brings back, for the same reason.
+const FENCED_BYTES: usize = 1 << 20;
+
+/// Page-locks staging memory for the current context.
+pub(super) struct DriverPin(&'static Driver);
+
+impl Pin for DriverPin {
+    fn pin(&self, slab: &Slab) -> Answer<()> {
+        self.0.pin(slab)
+    }
+
+    fn unpin(&self, slab: &Slab) -> Answer<()> {
+        self.0.unpin(slab)
+    }
+}
+
+/// A session's state. The order of the fields is the order in which they are dropped: whatever belongs to the
+/// context before it, staging memory after it.
+pub(super) struct CudaContext {
+    pub(super) driver: &'static Driver,
+    pub(super) limits: Limits,
+    pub(super) allocations: Allocations,
+    pub(super) completions: Completions,
+    pub(super) events: HashMap<Handle, ProgramEvent>,
+    pub(super) streams: Streams,
+    pub(super) code: Code,
+    /// Outcomes that were found while looking for staging memory, for the next poll.
+    ready: Vec<(u64, Outcome)>,
+    /// Blocks of copies to the device that no event has been recorded after yet, by stream.
+    unfenced: HashMap<Handle, Vec<Lent>>,
+    /// Blocks that are free again when their event completes, oldest first.
+    fenced: VecDeque<(Rc<Event>, Vec<Lent>)>,
+    /// The error that has made the context unusable.
+    fault: Option<CuResult>,
+    pub(super) context: driver::Context,
+    /// Libraries that the driver would not unload so far.
+    pub(super) leftover: Leftover,
+    staging: Staging<DriverPin>,
+}
+
+/// Libraries that are unloaded once the context is gone, since they belong to the process and not to it.
+pub(super) struct Leftover(&'static Driver, Vec<Library>);
+
+impl Leftover {
+    pub(super) fn push(&mut self, library: Library) {
+        self.1.push(library);
+    }
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        for library in self.1.drain(..) {
+            if let Err((error, _)) = self.0.library_unload(library) {
+                tracing::warn!(%error, "a library of a session that has ended stays loaded");
+            }
+        }
+    }
+}
+
+impl CudaContext {
+    pub(super) fn new(driver: &'static Driver, context: driver::Context, limits: &Limits) -> Self {
+        CudaContext {
+            driver,
+            limits: *limits,
+            allocations: Allocations::new(limits),
+            completions: Completions::new(driver),
+            events: HashMap::new(),
+            streams: Streams::new(),
+            code: Code::default(),
+            ready: Vec::new(),
+            unfenced: HashMap::new(),
+            fenced: VecDeque::new(),
+            fault: None,
+            context,
+            leftover: Leftover(driver, Vec::new()),
+            staging: Staging::new(DriverPin(driver), limits.staging_bytes),
+        }
+    }
+
+    /// Whether there may be one more handle, which must be new.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` for one that exists, `OUT_OF_MEMORY` where the session has as many as it may.
+    pub(super) fn check_new(&self, exists: bool) -> Answer<()> {
+        if exists {
+            return Err(CuResult::INVALID_VALUE);
+        }
+        let handles = self.events.len() + self.streams.len() + self.code.len();
+        if handles < self.limits.handles { Ok(()) } else { Err(CuResult::OUT_OF_MEMORY) }
+    }
+
+    /// A block for a copy of `len` bytes. Where the limit is reached, waits for the oldest copy on the device: copies
+    /// wait only for earlier operators, which have all been issued, so this ends.
+    pub(super) fn take_block(&mut self, len: usize) -> Answer<Block> {
+        if let Some(block) = self.staging.take(len) {
+            return Ok(block);
+        }
+        self.reclaim();
+        loop {
+            if let Some(block) = self.staging.take(len) {
+                return Ok(block);
+            }
+            if self.staging.grow(len)? {
+                continue;
+            }
+            let streams: Vec<Handle> = self.unfenced.keys().copied().collect();
+            streams.into_iter().try_for_each(|stream| self.fence(stream))?;
+            let fence = self.fenced.iter().find(|(_, blocks)| blocks.iter().any(|block| block.fits(len)));
+            let oldest = fence.map(|(event, _)| event.clone()).or_else(|| self.completions.oldest_copy(len));
+            oldest.ok_or(CuResult::OUT_OF_MEMORY)?.wait()?;
+            self.reclaim();
+            let finished = self.collect();
+            self.ready.extend(finished);
+        }
+    }
+
+    /// Takes note of a block that a copy on the stream reads from.
+    pub(super) fn lend(&mut self, stream: Handle, block: Lent) -> Answer<()> {
+        let blocks = self.unfenced.entry(stream).or_default();
+        blocks.push(block);
+        let bytes: usize = blocks.iter().map(Lent::bytes).sum();
+        if blocks.len() >= FENCED_BLOCKS || bytes >= FENCED_BYTES { self.fence(stream) } else { Ok(()) }
+    }
+
+    /// Records the event that brings back the blocks lent so far on the stream.
+    pub(super) fn fence(&mut self, stream: Handle) -> Answer<()> {
+        let Some(blocks) = self.unfenced.remove(&stream) else { return Ok(()) };
+        // If that fails the context has failed, and the blocks are not used again.
+        let event = self.completions.record(self.streams.get(stream)?)?;
+        self.fenced.push_back((event, blocks));
+        Ok(())
+    }
+
+    /// Takes back the blocks whose event has completed.
+    fn reclaim(&mut self) {
+        for _ in 0..self.fenced.len() {
+            let Some((event, blocks)) = self.fenced.pop_front() else { return };
+            match event.query() {
+                Ok(()) => {
+                    for block in blocks {
+                        // SAFETY: the event was recorded on the block's stream after the copy, and has completed.
+                        self.staging.give(unsafe { block.take_back() });
+                    }
+                }
+                Err(_) => self.fenced.push_back((event, blocks)),
+            }
+        }
+    }
+
+    /// The outcomes of operators that are over by now.
+    fn collect(&mut self) -> Vec<(u64, Outcome)> {
+        let finished = self.completions.collect();
+        let mut outcomes = Vec::with_capacity(finished.len());
+        for finished in finished {
+            let staging = &mut self.staging;
+            let outcome = finished.outcome(|lent, len| {
+                // SAFETY: called only if the operator succeeded, which is when the event that was recorded on the
+                // stream after the copy has completed.
+                let block = unsafe { lent.take_back() };
+                staging.payload(block, len)
+            });
+            self.note_fault(&outcome.1);
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    fn note_fault(&mut self, outcome: &Outcome) {
+        if let Err(error) = outcome
+            && error.is_sticky()
+        {
+            self.fault = Some(*error);
+        }
+    }
+
+    /// The dispatch: one arm an operator.
+    fn dispatch(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Step {
+        use Operator::*;
+        match operator {
+            MemAlloc { bytes } => self.mem_alloc(bytes),
+            MemAllocPitch { width_bytes, height, element_bytes } => {
+                self.mem_alloc_pitch(width_bytes, height, element_bytes)
+            }
+            MemFree { address } => self.mem_free(address),
+            MemGetInfo => self.mem_get_info(),
+            Memset { address, pitch_bytes, value, element_bytes, width, height, stream } => {
+                self.memset(address, pitch_bytes, (value, element_bytes), (width, height), stream)
+            }
+            CopyIn { dst, bytes, stream } => self.copy_in(dst, bytes, stream, payload),
+            CopyOut { src, bytes, stream } => self.copy_out(number, src, bytes, stream),
+            CopyDevice { dst, src, bytes, stream } => self.copy_device(dst, src, bytes, stream),
+
+            StreamCreate { stream, flags, priority } => self.stream_create(stream, flags, priority),
+            StreamDestroy { stream } => self.stream_destroy(stream),
+            StreamQuery { stream } => self.stream_query(stream),
+            StreamSynchronize { stream } => self.stream_synchronize(number, stream),
+            StreamWaitEvent { stream, event, flags } => self.stream_wait(stream, event, flags),
+            EventCreate { event, flags } => self.event_create(event, flags),
+            EventDestroy { event } => self.event_destroy(event),
+            EventRecord { event, stream, flags } => self.event_record(event, stream, flags),
+            EventQuery { event } => self.event_query(event),
+            EventSynchronize { event } => self.event_synchronize(number, event),
+            EventElapsedTime { start, end } => self.event_elapsed(start, end),
+            ContextSynchronize => self.context_synchronize(number),
+            ContextSetLimit { limit, value } => self.set_limit(limit, value),
+            ContextGetLimit { limit } => Ok(Some(Value::Number(self.driver.limit(limit)?))),
+
+            ImageAppend { image, bytes: _ } => self.image_append(image, payload),
+            ModuleLoad { module, image } => self.module_load(module, image),
+            ModuleUnload { module } => self.module_unload(module),
+            LibraryLoad { library, image } => self.library_load(library, image),
+            LibraryUnload { library } => self.library_unload(library),
+            ModuleGetFunction { module, name, function } => self.module_function(module, name, function),
+            LibraryGetKernel { library, name, function } => self.library_function(library, name, function),
+            LibraryGetModule { library, module } => self.library_module(library, module),
+            LibraryKernels { library } => self.library_kernels(library),
+            ModuleGetGlobal { module, name } => self.module_global(module, name),
+            LibraryGetGlobal { library, name } => self.library_global(library, name),
+            FunctionSetAttribute { function, attribute, value } => {
+                self.set_function_attribute(function, attribute, value)
+            }
+            FunctionSetCacheConfig { function, config } => self.set_function_cache(function, config),
+
+            OccupancyMaxActiveBlocks { function, block_threads, shared_bytes, flags } => {
+                self.max_active_blocks(function, block_threads, shared_bytes, flags)
+            }
+            OccupancyAvailableSharedMemory { function, blocks, block_threads } => {
+                self.available_shared_bytes(function, blocks, block_threads)
+            }
+            OccupancyClusters { potential, function, geometry, attributes } => {
+                self.clusters(potential, function, &geometry, &attributes)
+            }
+            TensorMapTiled(map) => self.tensor_map_tiled(&map),
+            TensorMapIm2col { map, lower_corner, upper_corner, channels_per_pixel, pixels_per_column } => {
+                let (lower_corner, upper_corner) = (&lower_corner, &upper_corner);
+                let im2col = Im2col { lower_corner, upper_corner, channels_per_pixel, pixels_per_column };
+                self.tensor_map_im2col(&map, &im2col)
+            }
+            Launch(launch) => self.launch(&launch),
+        }
+    }
+}
+
+impl Context for CudaContext {
+    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress {
+        if let Some(fault) = self.fault {
+            return Progress::Done(Err(fault));
+        }
+        let step = self.context.make_current().and_then(|()| self.dispatch(number, operator, payload));
+        let Some(outcome) = step.transpose() else { return Progress::Pending };
+        self.note_fault(&outcome);
+        Progress::Done(outcome)
+    }
+
+    fn poll(&mut self, finished: &mut Vec<(u64, Outcome)>) {
+        finished.append(&mut self.ready);
+        if self.completions.len() > 0 && self.context.make_current().is_ok() {
+            let outcomes = self.collect();
+            finished.extend(outcomes);
+        }
+    }
+
+    fn pending(&self) -> usize {
+        self.completions.len() + self.ready.len()
+    }
+}
+
+impl Drop for CudaContext {
+    /// Waits until the device has finished with the session's work, and frees everything of it.
+    fn drop(&mut self) {
+        if let Err(error) = self.context.synchronize() {
+            // The device has stopped working for this context; what follows then fails or not, and destroying the
+            // context frees all the same.
+            tracing::debug!(%error, "a session ends with a fault");
+        }
+        self.completions.clear();
+        self.fenced.clear();
+        self.unfenced.clear();
+        self.events.clear();
+        self.streams.clear(self.driver);
+        self.leftover.1.extend(self.code.clear(self.driver));
+        self.staging.unpin();
+    }
+}

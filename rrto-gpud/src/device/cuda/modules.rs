@@ -1,0 +1,326 @@
+//! Module images, modules, libraries and functions.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+
+use bytes::Bytes;
+use rrto_core::api::{CuResult, FunctionAttribute};
+use rrto_core::image::{self, Container, EntryKind, Kind};
+use rrto_core::operator::{Handle, KernelInfo, MAX_PARAM_BYTES, Value};
+
+use super::context::{CudaContext, Step};
+use super::driver::{Answer, Driver, Function, Library, Module};
+
+/// Offset and bytes of each parameter of a kernel.
+type Params = Vec<(u32, u32)>;
+
+/// Parameter layouts by kernel, read from the image; only where the driver does not tell them.
+type Layouts = Option<HashMap<String, Params>>;
+
+/// A session's code, and the images it is being put together from.
+#[derive(Default)]
+pub(super) struct Code {
+    images: HashMap<Handle, Vec<u8>>,
+    modules: HashMap<Handle, LoadedModule>,
+    libraries: HashMap<Handle, LoadedLibrary>,
+    functions: HashMap<Handle, Kernel>,
+    /// Bytes of all images, put together or loaded.
+    image_bytes: u64,
+}
+
+/// A module, and whose it is.
+struct LoadedModule {
+    module: Module,
+    origin: Origin,
+}
+
+enum Origin {
+    /// Loaded from an image of so many bytes.
+    Image { bytes: u64, layouts: Layouts },
+    /// The module of a library, which it goes with.
+    Library(Handle),
+}
+
+struct LoadedLibrary {
+    library: Library,
+    bytes: u64,
+    layouts: Layouts,
+}
+
+/// A kernel that was looked up.
+pub(super) struct Kernel {
+    pub(super) function: Function,
+    /// How long a parameter block must be.
+    pub(super) param_bytes: usize,
+    params: Params,
+    /// The module or library that it is gone with.
+    owner: Handle,
+}
+
+impl Code {
+    /// The kernel of this handle.
+    ///
+    /// # Errors
+    /// `INVALID_HANDLE`: there is none.
+    pub(super) fn kernel(&self, handle: Handle) -> Answer<&Kernel> {
+        self.functions.get(&handle).ok_or(CuResult::INVALID_HANDLE)
+    }
+
+    /// Live handles.
+    pub(super) fn len(&self) -> usize {
+        self.images.len() + self.modules.len() + self.libraries.len() + self.functions.len()
+    }
+
+    fn module(&self, handle: Handle) -> Answer<&LoadedModule> {
+        self.modules.get(&handle).ok_or(CuResult::INVALID_HANDLE)
+    }
+
+    fn library(&self, handle: Handle) -> Answer<&LoadedLibrary> {
+        self.libraries.get(&handle).ok_or(CuResult::INVALID_HANDLE)
+    }
+
+    /// Takes an image out, to load it. Its bytes stay counted.
+    fn take_image(&mut self, handle: Handle) -> Answer<(Vec<u8>, u64)> {
+        let mut image = self.images.remove(&handle).ok_or(CuResult::INVALID_IMAGE)?;
+        let bytes = image.len() as u64;
+        if let Err(error) = complete(&mut image) {
+            self.release(bytes);
+            return Err(error);
+        }
+        Ok((image, bytes))
+    }
+
+    fn release(&mut self, bytes: u64) {
+        self.image_bytes = self.image_bytes.saturating_sub(bytes);
+    }
+
+    fn forget_functions(&mut self, of: Handle) {
+        self.functions.retain(|_, kernel| kernel.owner != of);
+    }
+
+    /// Unloads everything, because the session ends. Answers the libraries that the driver would not unload, which
+    /// it does once the context is gone.
+    pub(super) fn clear(&mut self, driver: &Driver) -> Vec<Library> {
+        self.functions.clear();
+        for (_, LoadedModule { module, origin }) in self.modules.drain() {
+            if let Origin::Image { .. } = origin {
+                // Destroying the context unloads what this does not.
+                if let Err(error) = driver.module_unload(module) {
+                    tracing::debug!(%error, "unloading a module");
+                }
+            }
+        }
+        let refused =
+            |loaded: LoadedLibrary| driver.library_unload(loaded.library).err().map(|(_, library)| library);
+        self.libraries.drain().filter_map(|(_, loaded)| refused(loaded)).collect()
+    }
+}
+
+/// Checks that an image is as long as its headers say, because the driver goes by these alone; text gets the zero
+/// that ends it.
+fn complete(image: &mut Vec<u8>) -> Answer<()> {
+    if Kind::of(image) == Kind::Ptx {
+        image.push(0);
+    }
+    let read = |at: u64, len: u64| {
+        let at = usize::try_from(at).ok()?;
+        image.get(at..at.checked_add(usize::try_from(len).ok()?)?)
+    };
+    match image::image_bytes(read) {
+        Ok(bytes) if bytes <= image.len() => Ok(()),
+        _ => Err(CuResult::INVALID_IMAGE),
+    }
+}
+
+/// The parameter layouts of an image's cubins. They are part of a kernel's interface and so the same for every
+/// architecture; of what cannot be read there is none.
+fn layouts(image: &[u8]) -> HashMap<String, Params> {
+    let mut layouts = HashMap::new();
+    let mut add = |cubin: &[u8]| {
+        for kernel in image::cubin::kernels(cubin).unwrap_or_default() {
+            let params = kernel.params.iter().map(|param| (param.offset, param.bytes)).collect();
+            layouts.insert(kernel.name.to_owned(), params);
+        }
+    };
+    match Kind::of(image) {
+        Kind::Cubin => add(image),
+        Kind::Container => {
+            let entries = Container::parse(image).map(|container| container.entries());
+            let cubins =
+                entries.into_iter().flatten().flatten().filter(|entry| entry.kind == EntryKind::Cubin);
+            cubins.filter_map(|entry| entry.image().ok()).for_each(|cubin| add(&cubin));
+        }
+        Kind::Ptx => {}
+    }
+    layouts
+}
+
+/// A kernel's parameters: from the driver, or else as read from the image.
+fn params(driver: &Driver, function: &Function, name: &str, layouts: &Layouts) -> Answer<Params> {
+    if let Some(layouts) = layouts {
+        return layouts.get(name).cloned().ok_or(CuResult::NOT_SUPPORTED);
+    }
+    let mut params = Params::new();
+    // Every parameter has a byte at least, so there cannot be more.
+    while params.len() <= MAX_PARAM_BYTES {
+        match driver.function_param(function, params.len()) {
+            Ok((offset, bytes)) => {
+                let part = |number: usize| u32::try_from(number).map_err(|_| CuResult::UNKNOWN);
+                params.push((part(offset)?, part(bytes)?));
+            }
+            Err(CuResult::INVALID_VALUE) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(params)
+}
+
+/// All that a client is told about a kernel.
+fn info(driver: &Driver, function: &Function, params: Params) -> KernelInfo {
+    let attribute = |attribute: &FunctionAttribute| driver.function_attribute(function, attribute.0).ok();
+    KernelInfo { params, attributes: FunctionAttribute::ALL.iter().map(attribute).collect() }
+}
+
+fn c_string(name: String) -> Answer<CString> {
+    CString::new(name).map_err(|_| CuResult::INVALID_VALUE)
+}
+
+impl CudaContext {
+    pub(super) fn image_append(&mut self, handle: Handle, payload: Option<Bytes>) -> Step {
+        let payload = payload.ok_or(CuResult::INVALID_VALUE)?;
+        if !self.code.images.contains_key(&handle) {
+            self.check_new(false)?;
+        }
+        let image_bytes = self.code.image_bytes.saturating_add(payload.len() as u64);
+        if image_bytes > self.limits.image_bytes {
+            return Err(CuResult::OUT_OF_MEMORY);
+        }
+        self.code.image_bytes = image_bytes;
+        self.code.images.entry(handle).or_default().extend_from_slice(&payload);
+        Ok(Some(Value::None))
+    }
+
+    fn layouts(&self, image: &[u8]) -> Layouts {
+        (!self.driver.tells_params()).then(|| layouts(image))
+    }
+
+    pub(super) fn module_load(&mut self, handle: Handle, image: Handle) -> Step {
+        self.check_new(self.code.modules.contains_key(&handle))?;
+        let (image, bytes) = self.code.take_image(image)?;
+        let module = self.driver.module_load(&image).inspect_err(|_| self.code.release(bytes))?;
+        let origin = Origin::Image { bytes, layouts: self.layouts(&image) };
+        self.code.modules.insert(handle, LoadedModule { module, origin });
+        Ok(Some(Value::None))
+    }
+
+    pub(super) fn module_unload(&mut self, handle: Handle) -> Step {
+        if let Origin::Library(_) = self.code.module(handle)?.origin {
+            return Err(CuResult::NOT_PERMITTED);
+        }
+        let loaded = self.code.modules.remove(&handle).ok_or(CuResult::INVALID_HANDLE)?;
+        self.code.forget_functions(handle);
+        self.allocations.forget_globals(handle);
+        if let Origin::Image { bytes, .. } = loaded.origin {
+            self.code.release(bytes);
+        }
+        self.driver.module_unload(loaded.module)?;
+        Ok(Some(Value::None))
+    }
+
+    pub(super) fn library_load(&mut self, handle: Handle, image: Handle) -> Step {
+        self.check_new(self.code.libraries.contains_key(&handle))?;
+        let (image, bytes) = self.code.take_image(image)?;
+        let library = self.driver.library_load(&image).inspect_err(|_| self.code.release(bytes))?;
+        let layouts = self.layouts(&image);
+        self.code.libraries.insert(handle, LoadedLibrary { library, bytes, layouts });
+        Ok(Some(Value::None))
+    }
+
+    pub(super) fn library_unload(&mut self, handle: Handle) -> Step {
+        let loaded = self.code.libraries.remove(&handle).ok_or(CuResult::INVALID_HANDLE)?;
+        let is_of_it = |module: &LoadedModule| matches!(module.origin, Origin::Library(of) if of == handle);
+        let modules: Vec<Handle> =
+            self.code.modules.iter().filter(|(_, m)| is_of_it(m)).map(|(handle, _)| *handle).collect();
+        for owner in modules.into_iter().chain([handle]) {
+            self.code.forget_functions(owner);
+            self.allocations.forget_globals(owner);
+        }
+        self.code.modules.retain(|_, module| !is_of_it(module));
+        self.code.release(loaded.bytes);
+        self.driver.library_unload(loaded.library).map_err(|(error, library)| {
+            self.leftover.push(library);
+            error
+        })?;
+        Ok(Some(Value::None))
+    }
+
+    pub(super) fn module_function(&mut self, module: Handle, name: String, handle: Handle) -> Step {
+        self.check_new(self.code.functions.contains_key(&handle))?;
+        let loaded = self.code.module(module)?;
+        let function = self.driver.module_function(&loaded.module, &c_string(name.clone())?)?;
+        let layouts = match &loaded.origin {
+            Origin::Image { layouts, .. } => layouts,
+            Origin::Library(library) => &self.code.library(*library)?.layouts,
+        };
+        let params = params(self.driver, &function, &name, layouts)?;
+        Ok(Some(self.keep(handle, function, params, module)))
+    }
+
+    pub(super) fn library_function(&mut self, library: Handle, name: String, handle: Handle) -> Step {
+        self.check_new(self.code.functions.contains_key(&handle))?;
+        let loaded = self.code.library(library)?;
+        let function = self.driver.library_function(&loaded.library, &c_string(name.clone())?)?;
+        let params = params(self.driver, &function, &name, &loaded.layouts)?;
+        Ok(Some(self.keep(handle, function, params, library)))
+    }
+
+    fn keep(&mut self, handle: Handle, function: Function, params: Params, owner: Handle) -> Value {
+        let ends = params.iter().map(|(offset, bytes)| *offset as usize + *bytes as usize);
+        let param_bytes = ends.max().unwrap_or(0);
+        let info = info(self.driver, &function, params.clone());
+        self.code.functions.insert(handle, Kernel { function, param_bytes, params, owner });
+        Value::Kernel(info)
+    }
+
+    pub(super) fn library_module(&mut self, library: Handle, handle: Handle) -> Step {
+        self.check_new(self.code.modules.contains_key(&handle))?;
+        let module = self.driver.library_module(&self.code.library(library)?.library)?;
+        self.code.modules.insert(handle, LoadedModule { module, origin: Origin::Library(library) });
+        Ok(Some(Value::None))
+    }
+
+    pub(super) fn library_kernels(&self, library: Handle) -> Step {
+        Ok(Some(Value::Names(self.driver.library_kernels(&self.code.library(library)?.library)?)))
+    }
+
+    pub(super) fn module_global(&mut self, module: Handle, name: String) -> Step {
+        let found = self.driver.module_global(&self.code.module(module)?.module, &c_string(name)?)?;
+        Ok(Some(self.keep_global(found, module)))
+    }
+
+    pub(super) fn library_global(&mut self, library: Handle, name: String) -> Step {
+        let found = self.driver.library_global(&self.code.library(library)?.library, &c_string(name)?)?;
+        Ok(Some(self.keep_global(found, library)))
+    }
+
+    fn keep_global(&mut self, (address, bytes): (u64, u64), owner: Handle) -> Value {
+        self.allocations.add_global(address, bytes, owner);
+        Value::Global { address, bytes }
+    }
+
+    pub(super) fn set_function_attribute(&self, handle: Handle, attribute: u32, value: i32) -> Step {
+        let kernel = self.code.kernel(handle)?;
+        let number = i32::try_from(attribute).map_err(|_| CuResult::INVALID_VALUE)?;
+        self.driver.set_function_attribute(&kernel.function, number, value)?;
+        Ok(Some(Value::Kernel(info(self.driver, &kernel.function, kernel.params.clone()))))
+    }
+
+    pub(super) fn set_function_cache(&self, handle: Handle, config: u32) -> Step {
+        self.driver.set_function_cache(&self.code.kernel(handle)?.function, config)?;
+        Ok(Some(Value::None))
+    }
+}
+
+#[cfg(test)]
+#[path = "modules_tests.rs"]
+mod tests;
