@@ -1,0 +1,49 @@
+//! Answers to pure questions, by the whole question.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use rrto_core::api::CuResult;
+use rrto_core::operator::{Operator, Value};
+
+use super::Call;
+
+/// A program asks a few hundred distinct questions. One that asks ever new ones starts over.
+const ANSWERS_MAX: usize = 16 << 10;
+
+/// What the server has answered. Errors are not remembered.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    known: RwLock<HashMap<Operator, Value>>,
+}
+
+impl Answers {
+    /// Forgets everything, because something has changed that an answer may depend on.
+    pub(super) fn forget(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn get(&self, question: &Operator) -> Option<Value> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(question).cloned()
+    }
+
+    fn put(&self, question: Operator, answer: Value) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= ANSWERS_MAX {
+            known.clear();
+        }
+        known.insert(question, answer);
+    }
+}
+
+impl Call<'_> {
+    /// The answer to a question that always has the same answer, until [`Answers::forget`].
+    pub(super) fn ask(&self, question: Operator) -> Result<Value, CuResult> {
+        if let Some(answer) = self.client.answers.get(&question) {
+            return Ok(answer);
+        }
+        let answer = self.send(question.clone())?;
+        self.client.answers.put(question, answer.clone());
+        Ok(answer)
+    }
+}

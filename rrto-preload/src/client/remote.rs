@@ -1,0 +1,67 @@
+//! The other side, as the client sees it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rrto_core::api::CuResult;
+use rrto_core::operator::{Operator, Outcome};
+use rrto_quic::{Link, LinkStatistics, Submission};
+
+/// What executes operators in order: a [`Link`], or a test's stand-in. See there for what each method promises.
+pub(crate) trait Remote: Send + Sync {
+    /// The error that every call gets from now on; cheap.
+    fn sticky(&self) -> Option<CuResult>;
+
+    /// Takes an operator; `register` learns its number before it can be executed.
+    fn submit(
+        &self,
+        lane: u32,
+        operator: Operator,
+        payload: Option<Bytes>,
+        register: &mut dyn FnMut(u64),
+    ) -> Submission;
+
+    /// Waits for an outcome; gives each once.
+    fn wait(&self, number: u64) -> Outcome;
+
+    /// Why there is no connection any more.
+    fn lost(&self) -> Option<String>;
+
+    /// What has been carried so far.
+    fn statistics(&self) -> LinkStatistics;
+
+    /// Says goodbye, within `limit`.
+    fn close(&self, limit: Duration);
+}
+
+impl Remote for Link {
+    fn sticky(&self) -> Option<CuResult> {
+        Link::sticky(self)
+    }
+
+    fn submit(
+        &self,
+        lane: u32,
+        operator: Operator,
+        payload: Option<Bytes>,
+        register: &mut dyn FnMut(u64),
+    ) -> Submission {
+        Link::submit(self, lane, operator, payload, register)
+    }
+
+    fn wait(&self, number: u64) -> Outcome {
+        Link::wait(self, number)
+    }
+
+    fn lost(&self) -> Option<String> {
+        Link::lost(self)
+    }
+
+    fn statistics(&self) -> LinkStatistics {
+        Link::statistics(self)
+    }
+
+    fn close(&self, limit: Duration) {
+        Link::close(self, limit);
+    }
+}

@@ -1,0 +1,112 @@
+//! The exported functions.
+//!
+//! There is one for each row of the table: those that are offered, written here by theme; all others, expanded from
+//! the table, say CUDA_ERROR_NOT_SUPPORTED and name themselves once in the log. A row that is offered and has no
+//! function here does not compile, and neither does a function whose row says that it is not offered.
+//!
+//! Each has the C prototype of cuda.h (CUDA 13), with the types of [`crate::marshal`] where C has pointers and
+//! `usize` where it has handles. A body checks its pointers, takes the call that it needs ([`runtime::client`] for what
+//! needs cuInit only, [`runtime::call`] for what needs a context and the server), and leaves the rest to the client.
+//! No logic that could be tested without a C caller belongs here.
+
+mod context;
+mod copy;
+mod device;
+mod driver;
+mod event;
+mod fill;
+mod function;
+mod host_memory;
+mod launch;
+mod memory;
+mod module;
+mod pointer;
+mod stream;
+mod tensor_map;
+mod unsupported;
+
+use std::ffi::c_void;
+
+use rrto_core::api::{CuResult, Function};
+
+use crate::boundary;
+
+/// Exports functions. `fn NAME(..)` is one function; `fn NAME / VARIANT(..) |default|` two of the same body, in which
+/// `default` says what a null stream means: the legacy stream in NAME, the thread's own in VARIANT.
+macro_rules! exports {
+    () => {};
+    (fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block $($rest:tt)*) => {
+        crate::entry::export! { $name, ($($arg: $type),*), $body }
+        crate::entry::exports! { $($rest)* }
+    };
+    (
+        fn $name:ident / $variant:ident($($arg:ident: $type:ty),* $(,)?) |$default:ident| $body:block
+        $($rest:tt)*
+    ) => {
+        crate::entry::export! { $name, ($($arg: $type),*), {
+            let $default = crate::client::DefaultStream::Legacy;
+            $body
+        } }
+        crate::entry::export! { $variant, ($($arg: $type),*), {
+            let $default = crate::client::DefaultStream::PerThread;
+            $body
+        } }
+        crate::entry::exports! { $($rest)* }
+    };
+}
+
+/// Exports one function, inside the guard that every one has.
+macro_rules! export {
+    ($name:ident, ($($arg:ident: $type:ty),*), $body:block) => {
+        #[allow(clippy::too_many_arguments, reason = "as many as the C prototype has")]
+        #[unsafe(no_mangle)]
+        pub(crate) extern "C" fn $name($($arg: $type),*) -> u32 {
+            crate::entry::run(move || -> Result<(), rrto_core::api::CuResult> { $body })
+        }
+    };
+}
+use {export, exports};
+
+#[inline]
+fn run(body: impl FnOnce() -> Result<(), CuResult>) -> u32 {
+    boundary::guard(|| body().err().unwrap_or(CuResult::SUCCESS))
+}
+
+/// A session has one device, number 0.
+#[inline]
+fn check_device(device: i32) -> Result<(), CuResult> {
+    if device == 0 { Ok(()) } else { Err(CuResult::INVALID_DEVICE) }
+}
+
+/// Fails with INVALID_VALUE where a condition of the arguments does not hold.
+#[inline]
+fn check(holds: bool) -> Result<(), CuResult> {
+    if holds { Ok(()) } else { Err(CuResult::INVALID_VALUE) }
+}
+
+macro_rules! define_address {
+    ($($symbol:ident since $since:tt $class:ident;)*) => {
+        /// Where a driver function is: the address that its exported symbol has.
+        pub fn address(function: Function) -> *const c_void {
+            use {
+                context::*, copy::*, device::*, driver::*, event::*, fill::*, function::*, host_memory::*,
+                launch::*, memory::*, module::*, pointer::*, stream::*, tensor_map::*, unsupported::*,
+            };
+            match function {
+                $(Function::$symbol => $symbol as *const c_void,)*
+            }
+        }
+    };
+}
+
+rrto_core::for_each_function!(define_address);
+
+/// Tells that a library is RRTO's: nothing else exports it. Its value is the version of the interface between the
+/// library and the `rrto` command.
+#[unsafe(no_mangle)]
+pub extern "C" fn rrto_preload_marker() -> u32 {
+    1
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! The environment variables.
+
+use std::env::{self, VarError};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use rrto_certs::{Files, Identity};
+use rrto_core::wire::Mode;
+use rrto_quic::Credentials;
+
+/// How long connecting may take, ms. Above the few round trips that it takes on any link that is of use.
+const CONNECT_TIMEOUT_MS: u64 = 5_000;
+
+/// How long the server may be silent while an answer is awaited, ms. Above any handover of a wireless network.
+const SILENCE_TIMEOUT_MS: u64 = 10_000;
+
+/// What the environment says.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    /// `RRTO_SERVER`, HOST:PORT.
+    pub(super) server: String,
+    /// The robot's in `RRTO_CERTS`.
+    pub(super) credentials: Credentials,
+    /// `RRTO_MODE`.
+    pub(super) mode: Mode,
+    /// `RRTO_CONNECT_TIMEOUT_MS`.
+    pub(super) connect_timeout: Duration,
+    /// `RRTO_SILENCE_TIMEOUT_MS`.
+    pub(super) silence_timeout: Duration,
+    /// `RRTO_STATS`: where to write statistics when the process ends.
+    pub(super) statistics: Option<PathBuf>,
+}
+
+/// What is wrong with the environment, and what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum ConfigError {
+    #[error(
+        "{name} is not set: {what} (`rrto run --server HOST:PORT --certs DIR -- PROGRAM` sets everything)"
+    )]
+    Missing { name: &'static str, what: &'static str },
+    #[error("{name}={value:?} makes no sense: {expected}")]
+    Invalid { name: &'static str, value: OsString, expected: String },
+    #[error("no robot certificate in {}: make one with `rrto certs`, or set RRTO_CERTS", .0.display())]
+    NoRobot(PathBuf),
+    #[error("{} has certificates of several robots: set RRTO_ROBOT to the name of one", .0.display())]
+    SeveralRobots(PathBuf),
+}
+
+impl Config {
+    pub(super) fn from_environment() -> Result<Self, ConfigError> {
+        Self::from(env::var_os)
+    }
+
+    fn from(variable: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let get = |name| variable(name).filter(|value| !value.is_empty());
+        let text = |name| match get(name).map(OsString::into_string).transpose() {
+            Ok(text) => Ok(text),
+            Err(value) => Err(ConfigError::Invalid { name, value, expected: "text in UTF-8".into() }),
+        };
+        let missing = |name, what| ConfigError::Missing { name, what };
+        let server =
+            text("RRTO_SERVER")?.ok_or(missing("RRTO_SERVER", "set it to the HOST:PORT of an rrto-gpud"))?;
+        let certificates = get("RRTO_CERTS")
+            .ok_or(missing("RRTO_CERTS", "set it to the directory of this robot's certificates"))?;
+        let mode = text("RRTO_MODE")?.map(|mode| parse("RRTO_MODE", &mode)).transpose()?.unwrap_or_default();
+        let duration = |name, default| {
+            let chosen = text(name)?.map(|text| parse::<u64>(name, &text)).transpose()?;
+            Ok(Duration::from_millis(chosen.unwrap_or(default)))
+        };
+        Ok(Config {
+            server,
+            credentials: credentials(Path::new(&certificates), text("RRTO_ROBOT")?)?,
+            mode,
+            connect_timeout: duration("RRTO_CONNECT_TIMEOUT_MS", CONNECT_TIMEOUT_MS)?,
+            silence_timeout: duration("RRTO_SILENCE_TIMEOUT_MS", SILENCE_TIMEOUT_MS)?,
+            statistics: get("RRTO_STATS").map(PathBuf::from),
+        })
+    }
+
+    /// For a session without a server.
+    pub(super) fn nowhere() -> Self {
+        Config {
+            server: String::new(),
+            credentials: Credentials { ca: PathBuf::new(), certificate: PathBuf::new(), key: PathBuf::new() },
+            mode: Mode::default(),
+            connect_timeout: Duration::ZERO,
+            silence_timeout: Duration::ZERO,
+            statistics: None,
+        }
+    }
+}
+
+fn parse<T: FromStr<Err: ToString>>(name: &'static str, text: &str) -> Result<T, ConfigError> {
+    text.parse().map_err(|error: T::Err| ConfigError::Invalid {
+        name,
+        value: text.into(),
+        expected: error.to_string(),
+    })
+}
+
+/// The certificates of the robot of this name, or of the only one there is.
+fn credentials(directory: &Path, robot: Option<String>) -> Result<Credentials, ConfigError> {
+    let files = Files::new(directory);
+    let Identity { certificate, key } = match robot {
+        Some(name) => files.robot(&name),
+        None => files.robot(&only_robot(directory)?),
+    };
+    Ok(Credentials { ca: files.authority().certificate, certificate, key })
+}
+
+fn only_robot(directory: &Path) -> Result<String, ConfigError> {
+    let none = || ConfigError::NoRobot(directory.to_owned());
+    let certificates = directory.join("robots").read_dir().map_err(|_| none())?;
+    let mut names = certificates.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let is_certificate = path.extension().is_some_and(|extension| extension == "pem");
+        path.file_stem().filter(|_| is_certificate).and_then(|stem| stem.to_str()).map(str::to_owned)
+    });
+    let name = names.next().ok_or_else(none)?;
+    match names.next() {
+        None => Ok(name),
+        Some(_) => Err(ConfigError::SeveralRobots(directory.to_owned())),
+    }
+}
+
+/// The program's name, for the server's log.
+pub(super) fn program() -> String {
+    let path = env::current_exe().unwrap_or_default();
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether `CUDA_VISIBLE_DEVICES` leaves nothing of one device, which is number 0. Names of devices (`GPU-...`) are
+/// of no machine in particular, and are taken for it.
+pub(super) fn hides_the_device() -> bool {
+    match env::var("CUDA_VISIBLE_DEVICES") {
+        Ok(visible) => leaves_nothing(&visible),
+        Err(VarError::NotPresent | VarError::NotUnicode(_)) => false,
+    }
+}
+
+fn leaves_nothing(visible: &str) -> bool {
+    let first = visible.split(',').next().unwrap_or_default().trim();
+    let is_name = first.starts_with("GPU-") || first.starts_with("MIG-");
+    !is_name && first.parse() != Ok(0_u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()))
+    }
+
+    #[test]
+    fn defaults() {
+        let config =
+            config(&[("RRTO_SERVER", "gpu:4433"), ("RRTO_CERTS", "/c"), ("RRTO_ROBOT", "r.1")]).unwrap();
+        assert_eq!((config.server.as_str(), config.mode), ("gpu:4433", Mode::Pipeline));
+        assert_eq!(config.credentials.ca, Path::new("/c/ca.pem"));
+        assert_eq!(config.credentials.certificate, Path::new("/c/robots/r.1.pem"));
+        assert_eq!(config.connect_timeout.as_millis(), u128::from(CONNECT_TIMEOUT_MS));
+        assert_eq!(config.statistics, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let base = [("RRTO_SERVER", "gpu:4433"), ("RRTO_CERTS", "/nowhere"), ("RRTO_ROBOT", "r")];
+        for (changed, name) in [
+            (("RRTO_SERVER", ""), "RRTO_SERVER"),
+            (("RRTO_CERTS", ""), "RRTO_CERTS"),
+            (("RRTO_ROBOT", ""), "/nowhere"),
+            (("RRTO_MODE", "warp"), "RRTO_MODE"),
+            (("RRTO_CONNECT_TIMEOUT_MS", "-1"), "RRTO_CONNECT_TIMEOUT_MS"),
+        ] {
+            let variables: Vec<_> = std::iter::once(changed).chain(base).collect();
+            let error = config(&variables).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_only_robot_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let robots = directory.path().join("robots");
+        assert_eq!(only_robot(directory.path()), Err(ConfigError::NoRobot(directory.path().into())));
+        std::fs::create_dir(&robots).unwrap();
+        for file in ["a.pem", "a.key"] {
+            std::fs::write(robots.join(file), "").unwrap();
+        }
+        assert_eq!(only_robot(directory.path()), Ok("a".into()));
+        std::fs::write(robots.join("b.pem"), "").unwrap();
+        assert!(matches!(only_robot(directory.path()), Err(ConfigError::SeveralRobots(_))));
+    }
+
+    #[test]
+    fn visible_devices() {
+        for (visible, nothing) in [
+            ("0", false),
+            ("0,1", false),
+            ("GPU-8932f937", false),
+            ("", true),
+            ("-1", true),
+            ("1", true),
+            ("NoDevFiles", true),
+        ] {
+            assert_eq!(leaves_nothing(visible), nothing, "{visible}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The process-wide state: the one session, made when the program first initialises CUDA.
+//!
+//! Loading the library does nothing. cuInit connects; everything before it is refused, as CUDA does. A failed attempt
+//! is not repeated, because every copy of the CUDA runtime in a process tries again and each would wait.
+
+mod config;
+mod lane;
+mod nowhere;
+mod statistics;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rrto_core::api::CuResult;
+use rrto_core::engine::ClientLimits;
+use rrto_core::wire::DeviceInfo;
+use rrto_quic::{Link, LinkConfig};
+
+use crate::client::{Call, Client, Deliveries};
+use crate::context::{ContextHandle, contexts};
+use crate::private_tables::{DeviceFacts, Facts};
+use crate::{boundary, log};
+
+use config::Config;
+pub(crate) use lane::lane;
+
+/// What cuDriverGetVersion answers: the version whose functions the table has. It must not change when the server is
+/// known, because cudart asks before it initialises and hashes the answer afterwards.
+pub(crate) const DRIVER_VERSION: i32 = 13_000;
+
+/// How long the process's end may wait for the goodbye to leave.
+const FAREWELL_LIMIT: Duration = Duration::from_millis(200);
+
+/// The session, or why cuInit fails.
+static SESSION: OnceLock<Result<Session, CuResult>> = OnceLock::new();
+
+struct Session {
+    client: Client,
+    config: Config,
+}
+
+/// cuInit. The first call connects; all others do what it did.
+pub(crate) fn start() -> Result<(), CuResult> {
+    SESSION.get_or_init(connect).as_ref().map(|_| ()).map_err(|error| *error)
+}
+
+/// The session's client, for calls that need no context.
+///
+/// # Errors
+/// NOT_INITIALIZED before cuInit has succeeded.
+#[inline]
+pub(crate) fn client() -> Result<&'static Client, CuResult> {
+    match SESSION.get() {
+        Some(Ok(session)) => Ok(&session.client),
+        _ => Err(CuResult::NOT_INITIALIZED),
+    }
+}
+
+/// A call of the program on this thread that needs the server and the current context.
+///
+/// # Errors
+/// NOT_INITIALIZED, INVALID_CONTEXT or the sticky error, in this order.
+#[inline]
+pub(crate) fn call() -> Result<Call<'static>, CuResult> {
+    call_in(client()?, contexts().require_current()?)
+}
+
+/// A call in a given context.
+#[inline]
+pub(crate) fn call_in(client: &'static Client, context: ContextHandle) -> Result<Call<'static>, CuResult> {
+    client.call(lane(), context)
+}
+
+/// What cudart's integrity check is about.
+pub(crate) fn facts() -> Result<Facts, CuResult> {
+    let device = client()?.device();
+    let pci = device.pci();
+    let facts =
+        DeviceFacts { uuid: device.uuid(), pci_domain: pci.domain, pci_bus: pci.bus, pci_device: pci.device };
+    Ok(Facts { driver_version: DRIVER_VERSION.unsigned_abs(), devices: vec![facts] })
+}
+
+fn connect() -> Result<Session, CuResult> {
+    if config::hides_the_device() {
+        return Err(CuResult::NO_DEVICE);
+    }
+    let config = Config::from_environment().map_err(|problem| no_device(&problem))?;
+    boundary::start();
+    let deliveries = Arc::new(Deliveries::default());
+    let link = LinkConfig {
+        server: config.server.clone(),
+        credentials: config.credentials.clone(),
+        mode: config.mode,
+        program: config::program(),
+        limits: ClientLimits::default(),
+        connect_timeout: config.connect_timeout,
+        silence_timeout: config.silence_timeout,
+    };
+    let link = Link::connect(link, deliveries.clone()).map_err(|problem| no_device(&problem))?;
+    let welcome = link.welcome();
+    log::info!(
+        "session {} on {} (rrto-gpud {}): {}, mode {}",
+        welcome.session,
+        config.server,
+        welcome.server_version,
+        welcome.device.name,
+        config.mode
+    );
+    let device: DeviceInfo = welcome.device.clone();
+    boundary::at_end(farewell);
+    Ok(Session { client: Client::new(device, config.mode, Box::new(link), deliveries), config })
+}
+
+fn no_device(problem: &dyn std::fmt::Display) -> CuResult {
+    log::error!("{problem}; CUDA programs find no device");
+    CuResult::NO_DEVICE
+}
+
+/// Runs once when the process ends by exit or by returning from main.
+fn farewell() {
+    if let Some(Ok(session)) = SESSION.get() {
+        let remote = session.client.remote();
+        if let Some(path) = &session.config.statistics {
+            statistics::write(path, session.config.mode, &remote.statistics());
+        }
+        remote.close(FAREWELL_LIMIT);
+    }
+}
+
+/// A session with nothing at its other end, for measuring what is answered in the client. Everything that would
+/// travel fails with DEVICE_UNAVAILABLE. Not part of the interface.
+#[doc(hidden)]
+pub fn start_without_server(device: DeviceInfo) {
+    let config = Config::nowhere();
+    let client = Client::new(device, config.mode, Box::new(nowhere::Nowhere), Arc::default());
+    let _ = SESSION.set(Ok(Session { client, config }));
+}
