@@ -14,11 +14,15 @@ mod exec;
 mod memory;
 mod module;
 pub mod ptx;
+mod session;
 
 pub use exec::{
     Fault, Launch, Limits, MAX_BLOCK_DIM, MAX_GRID_DIM, MAX_SHARED_BYTES, MAX_STATIC_SHARED_BYTES,
     MAX_THREADS_PER_BLOCK, launch,
 };
-pub use memory::{ALLOCATION_ALIGN, BASE_ADDRESS, END_ADDRESS, Fill, GUARD_BYTES, MAX_ALLOCATIONS, Memory};
+pub use memory::{
+    ALLOCATION_ALIGN, BASE_ADDRESS, Budget, END_ADDRESS, Fill, GUARD_BYTES, MAX_ALLOCATIONS, Memory,
+};
 pub use module::{Kernel, Module};
 pub use ptx::{KernelParam, LoadError};
+pub use session::{COMPUTE_CAPABILITY, CpuDevice, CpuSettings, NAME, UUID};

@@ -136,6 +136,11 @@ impl Module {
         self.kernels.keys().map(String::as_str)
     }
 
+    /// Whether one of its variables begins at the address.
+    pub fn has_global_at(&self, address: u64) -> bool {
+        self.variables.by_name.values().any(|variable| variable.0 == address)
+    }
+
     /// Address and size in bytes of a global or constant variable.
     pub fn global(&self, name: &str) -> Option<(u64, u64)> {
         self.variables.by_name.get(name).copied()

@@ -1,8 +1,8 @@
 //! Launching a grid.
 
 use std::num::NonZero;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use rrto_core::api::CuResult;
@@ -154,7 +154,10 @@ pub(super) struct Grid<'g> {
     cooperative: bool,
     blocks: u64,
     next_block: AtomicU64,
+    /// A worker has failed.
     stopped: AtomicBool,
+    /// Somebody outside wants it to end.
+    stop: &'g AtomicBool,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -250,6 +253,9 @@ impl<'g> Grid<'g> {
                 if self.stopped.load(Relaxed) {
                     return Ok(());
                 }
+                if self.stop.load(Relaxed) {
+                    return Err(Fault::new(CuResult::CONTEXT_IS_DESTROYED, "the launch was given up"));
+                }
                 match block.turn(self, sm)? {
                     Progress::Running => at += 1,
                     Progress::Done => spare.push(resident.swap_remove(at)),
@@ -264,6 +270,95 @@ impl<'g> Grid<'g> {
     }
 }
 
+/// A launch that has been checked and has all it needs; nothing that happens to the program's memory afterwards changes what it
+/// sees.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    launch: Launch,
+    frames: Frames,
+    dynamic_base: u32,
+    view: View,
+    workspace: Option<Workspace>,
+}
+
+impl Prepared {
+    /// Checks a launch against the kernel, its parameters and the limits.
+    ///
+    /// # Errors
+    /// What the driver says to a launch that cannot be: `INVALID_VALUE`, `LAUNCH_OUT_OF_RESOURCES`.
+    pub(crate) fn new(
+        module: &Module,
+        kernel: &Kernel,
+        launch: &Launch,
+        params: &[u8],
+        memory: &Arc<Memory>,
+        limits: &Limits,
+    ) -> Result<Self, Fault> {
+        let frames = Frames::of(module, kernel);
+        let dynamic_base = check(kernel, launch, params, limits, &frames)?;
+        let workspace = if launch.cooperative { Some(Workspace::new(memory)?) } else { None };
+        Ok(Self { launch: *launch, frames, dynamic_base, view: memory.view(), workspace })
+    }
+
+    /// Runs the kernel to its end, or until somebody sets `stop`.
+    ///
+    /// # Errors
+    /// Why it was stopped.
+    pub(crate) fn run(
+        self,
+        module: &Module,
+        kernel: &Kernel,
+        params: &[u8],
+        limits: &Limits,
+        stop: &AtomicBool,
+    ) -> Result<(), Fault> {
+        static LAUNCHES: AtomicU64 = AtomicU64::new(1);
+        let blocks = self.launch.grid.iter().map(|&n| u64::from(n)).product();
+        let workers = u64::try_from(limits.workers.get()).unwrap_or(1).min(blocks) as u32;
+        let started = Instant::now();
+        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let grid = Grid {
+            module,
+            kernel,
+            code: &module.lowered.code,
+            params,
+            view: self.view,
+            grid: self.launch.grid,
+            block: self.launch.block,
+            frames: self.frames,
+            dynamic_shared: self.launch.dynamic_shared_bytes,
+            dynamic_base: self.dynamic_base,
+            workspace: self.workspace.as_ref().map_or(0, |w| w.address),
+            workers,
+            number: LAUNCHES.fetch_add(1, Relaxed),
+            started,
+            epoch_nanos: epoch.as_nanos() as u64,
+            deadline: started.checked_add(limits.time),
+            cooperative: self.launch.cooperative,
+            blocks,
+            next_block: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            stop,
+            fault: Mutex::new(None),
+        };
+        std::thread::scope(|scope| {
+            for sm in 1..workers {
+                let grid = &grid;
+                let thread = std::thread::Builder::new().name(format!("rrto-sm{sm}"));
+                if thread.spawn_scoped(scope, move || grid.work(sm)).is_err() {
+                    // Fewer threads do the same work.
+                    break;
+                }
+            }
+            grid.work(0);
+        });
+        match grid.fault.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Runs a kernel to its end. `params` is its parameter block.
 ///
 /// # Errors
@@ -274,55 +369,11 @@ pub fn launch(
     kernel: &Kernel,
     launch: &Launch,
     params: &[u8],
-    memory: &Memory,
+    memory: &Arc<Memory>,
     limits: &Limits,
 ) -> Result<(), Fault> {
-    static LAUNCHES: AtomicU64 = AtomicU64::new(1);
-    let frames = Frames::of(module, kernel);
-    let dynamic_base = check(kernel, launch, params, limits, &frames)?;
-    let blocks = launch.grid.iter().map(|&n| u64::from(n)).product();
-    let workers = u64::try_from(limits.workers.get()).unwrap_or(1).min(blocks) as u32;
-    let workspace = if launch.cooperative { Some(Workspace::new(memory)?) } else { None };
-    let started = Instant::now();
-    let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let grid = Grid {
-        module,
-        kernel,
-        code: &module.lowered.code,
-        params,
-        view: memory.view(),
-        grid: launch.grid,
-        block: launch.block,
-        frames,
-        dynamic_shared: launch.dynamic_shared_bytes,
-        dynamic_base,
-        workspace: workspace.as_ref().map_or(0, |w| w.address),
-        workers,
-        number: LAUNCHES.fetch_add(1, Relaxed),
-        started,
-        epoch_nanos: epoch.as_nanos() as u64,
-        deadline: started.checked_add(limits.time),
-        cooperative: launch.cooperative,
-        blocks,
-        next_block: AtomicU64::new(0),
-        stopped: AtomicBool::new(false),
-        fault: Mutex::new(None),
-    };
-    std::thread::scope(|scope| {
-        for sm in 1..workers {
-            let grid = &grid;
-            let thread = std::thread::Builder::new().name(format!("rrto-sm{sm}"));
-            if thread.spawn_scoped(scope, move || grid.work(sm)).is_err() {
-                // Fewer threads do the same work.
-                break;
-            }
-        }
-        grid.work(0);
-    });
-    match grid.fault.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        Some(fault) => Err(fault),
-        None => Ok(()),
-    }
+    let prepared = Prepared::new(module, kernel, launch, params, memory, limits)?;
+    prepared.run(module, kernel, params, limits, &AtomicBool::new(false))
 }
 
 /// Refuses what cannot be launched; gives the place of dynamic shared memory.
@@ -367,22 +418,24 @@ fn check(
 }
 
 /// The memory in which the blocks of a cooperative launch meet.
-struct Workspace<'m> {
-    memory: &'m Memory,
+#[derive(Debug)]
+struct Workspace {
+    memory: Arc<Memory>,
     address: u64,
 }
 
-impl<'m> Workspace<'m> {
-    fn new(memory: &'m Memory) -> Result<Self, Fault> {
+impl Workspace {
+    fn new(memory: &Arc<Memory>) -> Result<Self, Fault> {
         match memory.alloc(WORKSPACE_BYTES) {
-            Ok(address) => Ok(Self { memory, address }),
+            Ok(address) => Ok(Self { memory: Arc::clone(memory), address }),
             Err(code) => Err(Fault::new(code, "there is no memory for a cooperative launch's workspace")),
         }
     }
 }
 
-impl Drop for Workspace<'_> {
+impl Drop for Workspace {
     fn drop(&mut self) {
+        // It is ours alone, so it is there.
         let _ = self.memory.free(self.address);
     }
 }

@@ -25,6 +25,7 @@ mod warp;
 pub(crate) mod window;
 
 pub use fault::Fault;
+pub(crate) use launch::Prepared;
 pub use launch::{
     Launch, Limits, MAX_BLOCK_DIM, MAX_GRID_DIM, MAX_SHARED_BYTES, MAX_STATIC_SHARED_BYTES,
     MAX_THREADS_PER_BLOCK, launch,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rrto_core::api::CuResult;
 
 use super::allocation::PAGE_WORDS;
-use super::{Allocation, Memory, Result};
+use super::{Allocation, Memory, Result, Span};
 
 /// How much of a device-to-device copy is on its way at a time.
 const COPY_CHUNK_BYTES: u64 = 1 << 20;
@@ -115,17 +115,77 @@ fn split(word: u64) -> (usize, usize) {
     ((word / PAGE_WORDS as u64) as usize, (word % PAGE_WORDS as u64) as usize)
 }
 
+impl Span {
+    /// Reads from the start of the range, as much as it holds.
+    pub(crate) fn read(&self, out: &mut [u8]) {
+        let len = out.len().min(self.len as usize);
+        if let Some(out) = out.get_mut(..len) {
+            self.allocation.read_bytes(self.offset, out);
+        }
+    }
+
+    /// Writes from the start of the range, as much as it holds.
+    pub(crate) fn write(&self, data: &[u8]) {
+        let len = data.len().min(self.len as usize);
+        self.allocation.write_bytes(self.offset, data.get(..len).unwrap_or(&[]));
+    }
+
+    /// Copies from another range, as much as both hold. Ranges that overlap give an unspecified result, as in CUDA.
+    pub(crate) fn copy_from(&self, source: &Span) {
+        let len = self.len.min(source.len);
+        let mut buffer = vec![0; len.min(COPY_CHUNK_BYTES) as usize];
+        let mut done = 0;
+        while done < len {
+            let chunk = (len - done).min(COPY_CHUNK_BYTES) as usize;
+            let Some(part) = buffer.get_mut(..chunk) else { break };
+            source.allocation.read_bytes(source.offset + done, part);
+            self.allocation.write_bytes(self.offset + done, part);
+            done += chunk as u64;
+        }
+    }
+
+    /// Fills a range that came from [`Fill::span`] of the same fill.
+    pub(crate) fn fill(&self, fill: &Fill) {
+        for row in 0..fill.rows {
+            let start = self.offset + row * fill.pitch_bytes;
+            self.allocation.fill_elements(start, fill.value, fill.element_bytes, fill.width);
+        }
+    }
+}
+
+impl Fill {
+    /// The range that the fill would touch; nothing if it is empty.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` for a bad element size, an address or pitch that is no multiple of it, a pitch shorter than a row, or
+    /// a range that does not lie in one live allocation.
+    pub(crate) fn span(&self, memory: &Memory, address: u64) -> Result<Option<Span>> {
+        let invalid = CuResult::INVALID_VALUE;
+        let element = u64::from(self.element_bytes);
+        if !matches!(element, 1 | 2 | 4) || !address.is_multiple_of(element) {
+            return Err(invalid);
+        }
+        if self.width == 0 || self.rows == 0 {
+            return Ok(None);
+        }
+        let row = self.width.checked_mul(element).ok_or(invalid)?;
+        if self.rows > 1 && (self.pitch_bytes < row || !self.pitch_bytes.is_multiple_of(element)) {
+            return Err(invalid);
+        }
+        let last = (self.rows - 1).checked_mul(self.pitch_bytes).ok_or(invalid)?;
+        memory.span(address, last.checked_add(row).ok_or(invalid)?).map(Some)
+    }
+}
+
 impl Memory {
     /// Copies device memory to the host.
     ///
     /// # Errors
     /// `INVALID_VALUE` unless the whole range lies in one live allocation.
     pub fn read(&self, address: u64, out: &mut [u8]) -> Result<()> {
-        if out.is_empty() {
-            return Ok(());
+        if !out.is_empty() {
+            self.span(address, out.len() as u64)?.read(out);
         }
-        let (allocation, offset) = self.span(address, out.len() as u64)?;
-        allocation.read_bytes(offset, out);
         Ok(())
     }
 
@@ -134,11 +194,9 @@ impl Memory {
     /// # Errors
     /// `INVALID_VALUE` unless the whole range lies in one live allocation.
     pub fn write(&self, address: u64, data: &[u8]) -> Result<()> {
-        if data.is_empty() {
-            return Ok(());
+        if !data.is_empty() {
+            self.span(address, data.len() as u64)?.write(data);
         }
-        let (allocation, offset) = self.span(address, data.len() as u64)?;
-        allocation.write_bytes(offset, data);
         Ok(())
     }
 
@@ -147,19 +205,8 @@ impl Memory {
     /// # Errors
     /// `INVALID_VALUE` unless each range lies in one live allocation.
     pub fn copy(&self, to: u64, from: u64, len: u64) -> Result<()> {
-        if len == 0 {
-            return Ok(());
-        }
-        let (target, target_offset) = self.span(to, len)?;
-        let (source, source_offset) = self.span(from, len)?;
-        let mut buffer = vec![0; len.min(COPY_CHUNK_BYTES) as usize];
-        let mut done = 0;
-        while done < len {
-            let chunk = (len - done).min(COPY_CHUNK_BYTES) as usize;
-            let Some(part) = buffer.get_mut(..chunk) else { break };
-            source.read_bytes(source_offset + done, part);
-            target.write_bytes(target_offset + done, part);
-            done += chunk as u64;
+        if len > 0 {
+            self.span(to, len)?.copy_from(&self.span(from, len)?);
         }
         Ok(())
     }
@@ -167,26 +214,11 @@ impl Memory {
     /// Sets memory as `cuMemsetD8`, `D16`, `D32` and their `D2D` forms do.
     ///
     /// # Errors
-    /// `INVALID_VALUE` for a bad element size, an address or pitch that is no multiple of it, a pitch shorter than a row, or a
-    /// range that does not lie in one live allocation.
+    /// `INVALID_VALUE`, as for the driver's: a bad element size, an address or pitch that is no multiple of it, a pitch shorter
+    /// than a row, or a range that does not lie in one live allocation.
     pub fn fill(&self, address: u64, fill: Fill) -> Result<()> {
-        let invalid = CuResult::INVALID_VALUE;
-        let element = u64::from(fill.element_bytes);
-        if !matches!(element, 1 | 2 | 4) || !address.is_multiple_of(element) {
-            return Err(invalid);
-        }
-        if fill.width == 0 || fill.rows == 0 {
-            return Ok(());
-        }
-        let row = fill.width.checked_mul(element).ok_or(invalid)?;
-        if fill.rows > 1 && (fill.pitch_bytes < row || !fill.pitch_bytes.is_multiple_of(element)) {
-            return Err(invalid);
-        }
-        let last = (fill.rows - 1).checked_mul(fill.pitch_bytes).ok_or(invalid)?;
-        let (allocation, offset) = self.span(address, last.checked_add(row).ok_or(invalid)?)?;
-        for index in 0..fill.rows {
-            let start = offset + index * fill.pitch_bytes;
-            allocation.fill_elements(start, fill.value, fill.element_bytes, fill.width);
+        if let Some(span) = fill.span(self, address)? {
+            span.fill(&fill);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 mod allocation;
 mod bulk;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rrto_core::api::CuResult;
@@ -33,11 +34,51 @@ type Result<T> = std::result::Result<T, CuResult>;
 /// The live allocations, by address.
 pub(crate) type Table = Vec<Arc<Allocation>>;
 
-/// The device's memory.
+/// Bytes that several memories share: what a device has in all, whoever has how much of it.
+#[derive(Debug)]
+pub struct Budget {
+    total: u64,
+    used: AtomicU64,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(total: u64) -> Self {
+        Self { total, used: AtomicU64::new(0) }
+    }
+
+    /// All of it, in bytes.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// What is left of it, in bytes.
+    pub fn left(&self) -> u64 {
+        self.total.saturating_sub(self.used.load(Relaxed))
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= self.total);
+        self.used.fetch_update(Relaxed, Relaxed, fits).is_ok()
+    }
+
+    fn give(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// Device memory: one address space. A device has one for each of its sessions, all within its [`Budget`].
 #[derive(Debug)]
 pub struct Memory {
     limit: u64,
+    budget: Arc<Budget>,
     state: RwLock<State>,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.budget.give(self.used());
+    }
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +106,18 @@ fn find(table: &Table, address: u64) -> Option<&Arc<Allocation>> {
 impl Memory {
     /// Memory of at most `limit_bytes` bytes, none of which is committed yet.
     pub fn new(limit_bytes: u64) -> Self {
-        Self { limit: limit_bytes.min(END_ADDRESS - BASE_ADDRESS), state: RwLock::default() }
+        Self::within(Arc::new(Budget::new(limit_bytes)), limit_bytes)
+    }
+
+    /// Memory of at most `limit_bytes` bytes, and no more than the budget has left.
+    pub fn within(budget: Arc<Budget>, limit_bytes: u64) -> Self {
+        let limit = limit_bytes.min(budget.total()).min(END_ADDRESS - BASE_ADDRESS);
+        Self { limit, budget, state: RwLock::default() }
+    }
+
+    /// What could still be allocated, in bytes.
+    pub fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.used()).min(self.budget.left())
     }
 
     /// The total size in bytes.
@@ -96,6 +148,9 @@ impl Memory {
             return Err(CuResult::OUT_OF_MEMORY);
         }
         let (index, base) = gap(&state.table, rounded).ok_or(CuResult::OUT_OF_MEMORY)?;
+        if !self.budget.take(rounded) {
+            return Err(CuResult::OUT_OF_MEMORY);
+        }
         Arc::make_mut(&mut state.table).insert(index, Arc::new(Allocation::new(base, len)));
         state.used += rounded;
         Ok(base)
@@ -110,7 +165,9 @@ impl Memory {
         let index =
             state.table.binary_search_by_key(&address, |a| a.base()).map_err(|_| CuResult::INVALID_VALUE)?;
         let gone = Arc::make_mut(&mut state.table).remove(index);
-        state.used -= gone.len().next_multiple_of(ALLOCATION_ALIGN);
+        let rounded = gone.len().next_multiple_of(ALLOCATION_ALIGN);
+        state.used -= rounded;
+        self.budget.give(rounded);
         Ok(())
     }
 
@@ -119,9 +176,14 @@ impl Memory {
         self.read_state(|state| find(&state.table, address).map(|a| (a.base(), a.len())))
     }
 
-    /// Frees everything.
-    pub fn clear(&self) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::default();
+    /// The number of live allocations.
+    pub fn allocations(&self) -> usize {
+        self.read_state(|state| state.table.len())
+    }
+
+    /// Whether an allocation begins at the address.
+    pub fn starts_at(&self, address: u64) -> bool {
+        self.range(address).is_some_and(|(start, _)| start == address)
     }
 
     /// What a kernel that starts now sees.
@@ -129,16 +191,28 @@ impl Memory {
         self.read_state(|state| View(Arc::clone(&state.table)))
     }
 
-    /// The allocation that holds all of `len` bytes from `address`, and where in it they begin.
-    fn span(&self, address: u64, len: u64) -> Result<(Arc<Allocation>, u64)> {
+    /// A range of device memory, whoever frees it meanwhile.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE` unless the whole range lies in one live allocation.
+    pub(crate) fn span(&self, address: u64, len: u64) -> Result<Span> {
         let found = self.read_state(|state| find(&state.table, address).map(Arc::clone));
         let allocation = found.ok_or(CuResult::INVALID_VALUE)?;
         let offset = address - allocation.base();
         if len > allocation.len() - offset {
             return Err(CuResult::INVALID_VALUE);
         }
-        Ok((allocation, offset))
+        Ok(Span { allocation, offset, len })
     }
+}
+
+/// A range of an allocation, which stays readable and writable after the allocation is freed: for copies that were
+/// issued before.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    allocation: Arc<Allocation>,
+    offset: u64,
+    len: u64,
 }
 
 /// The first gap that takes `len` bytes and a guard: its place in the table and its address.
