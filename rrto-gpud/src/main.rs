@@ -1,2 +1,108 @@
-//! Placeholder until its room is built.
-fn main() {}
+//! The RRTO GPU server. `rrto-gpud --help` says how to start it; `rrto_gpud` is what it is made of.
+
+#![forbid(unsafe_code)]
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use clap::Parser;
+use rrto_gpud::cli::{Args, DeviceKind};
+use rrto_gpud::daemon::Daemon;
+use rrto_gpud::device::Device;
+use rrto_gpud::device::cpu::CpuDevice;
+use rrto_gpud::device::cuda::CudaDevice;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Threads that move packets. A connection is one task at a time, so a few carry many sessions; operators are
+/// executed on the sessions' own threads.
+const TRANSPORT_THREADS: usize = 4;
+
+/// What shells give for a process that ended by SIGINT.
+const INTERRUPTED: i32 = 130;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    start_log(args.log_level);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may be off; why nothing runs is told anyway. If stderr is gone, nobody is there to be told.
+            let _ = writeln!(std::io::stderr(), "rrto-gpud: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(TRANSPORT_THREADS)
+        .thread_name("rrto-transport")
+        .enable_all()
+        .build()
+        .context("cannot start the transport's threads")?;
+    runtime.block_on(async {
+        // Before the ready line: whoever reads that may send a signal at once.
+        let interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+        // These errors have their causes in their texts already.
+        let daemon = Daemon::start(args, open_device(args)?).map_err(|error| anyhow!("{error}"))?;
+        announce(&daemon).context("cannot write to stdout")?;
+        daemon.serve(first_of(interrupt, terminate)).await;
+        Ok(())
+    })
+}
+
+fn open_device(args: &Args) -> anyhow::Result<Arc<dyn Device>> {
+    Ok(match args.device {
+        DeviceKind::Cuda => Arc::new(CudaDevice::new(args.gpu).map_err(|error| {
+            anyhow!("cannot use GPU {}: {error}\nTo serve the software GPU instead: --device cpu", args.gpu)
+        })?),
+        DeviceKind::Cpu => {
+            Arc::new(CpuDevice::new().map_err(|error| anyhow!("cannot use the software GPU: {error}"))?)
+        }
+    })
+}
+
+/// The one line on stdout, for people and for scripts that wait for it.
+fn announce(daemon: &Daemon) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "rrto-gpud listening on {} (device {})", daemon.local_addr(), daemon.device_name())?;
+    stdout.flush()
+}
+
+/// Ready at the first of the two signals; the next one ends the process at once.
+async fn first_of(mut interrupt: Signal, mut terminate: Signal) {
+    next_of(&mut interrupt, &mut terminate).await;
+    tokio::spawn(async move {
+        next_of(&mut interrupt, &mut terminate).await;
+        std::process::exit(INTERRUPTED);
+    });
+}
+
+async fn next_of(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Logs of RRTO's own crates up to `level`, and at most warnings of the libraries below, on stderr.
+fn start_log(level: LevelFilter) {
+    let below = level.min(LevelFilter::WARN);
+    let filter = format!("{below},rrto_gpud={level},rrto_quic={level},rrto_core={level}");
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    // Panics are caught a session; they go where everything else about the session goes.
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!("{panic} (set RUST_BACKTRACE=1 for more)\n{backtrace}");
+    }));
+}
