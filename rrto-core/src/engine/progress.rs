@@ -61,6 +61,9 @@ impl Progress {
             }
             // An unanswered copy to the host is work too: a synchronisation has to wait for its bytes.
             Operator::CopyOut { stream, .. } => self.work(*stream, number),
+            // Not only a completion but work too, until its bytes have been delivered: the program may have submitted
+            // it without waiting, and a synchronisation is how it waits.
+            Operator::CopyOut { stream, .. } => self.work(*stream, number),
             other => {
                 if let StreamEffect::Work(stream) = other.stream_effect() {
                     self.work(stream, number);
@@ -134,6 +137,33 @@ impl Progress {
                 this.settled() && self.streams.get(&Handle::LEGACY_STREAM).is_none_or(Stream::settled)
             }
             (false, _) => this.settled(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_to_the_host_is_outstanding_until_its_bytes_are_delivered() {
+        let [stream, event] = [Handle(1), Handle(2)];
+        let mut progress = Progress::default();
+        progress.handle_submitted(1, &Operator::StreamCreate { stream, flags: NON_BLOCKING, priority: 0 });
+        let copy = Operator::CopyOut { src: 0, bytes: 1, stream };
+        progress.handle_submitted(2, &copy);
+        progress.handle_submitted(3, &Operator::EventRecord { event, stream, flags: 0 });
+        let synchronisations = [
+            Operator::StreamSynchronize { stream },
+            Operator::EventSynchronize { event },
+            Operator::ContextSynchronize,
+        ];
+        for operator in &synchronisations {
+            assert!(!progress.is_settled(operator), "{operator:?}");
+        }
+        progress.handle_completed(2, &copy);
+        for operator in &synchronisations {
+            assert!(progress.is_settled(operator), "{operator:?}");
         }
     }
 }
