@@ -59,8 +59,6 @@ impl Progress {
             Operator::EventDestroy { event } => {
                 self.events.remove(event);
             }
-            // An unanswered copy to the host is work too: a synchronisation has to wait for its bytes.
-            Operator::CopyOut { stream, .. } => self.work(*stream, number),
             // Not only a completion but work too, until its bytes have been delivered: the program may have submitted
             // it without waiting, and a synchronisation is how it waits.
             Operator::CopyOut { stream, .. } => self.work(*stream, number),
@@ -111,11 +109,13 @@ impl Progress {
         }
     }
 
-    /// Whether `operator` is a synchronisation with nothing left to wait for.
+    /// Whether `operator` is a synchronisation with nothing left to wait for. So is a query: were it to travel, the
+    /// server might still be at the copies that a synchronisation here has passed over, and answer "not ready" to a
+    /// program that was told otherwise.
     pub(super) fn is_settled(&self, operator: &Operator) -> bool {
         match operator {
-            Operator::StreamSynchronize { stream } => self.stream_settled(*stream),
-            Operator::EventSynchronize { event } => match self.events.get(event) {
+            Operator::StreamSynchronize { stream } | Operator::StreamQuery { stream } => self.stream_settled(*stream),
+            Operator::EventSynchronize { event } | Operator::EventQuery { event } => match self.events.get(event) {
                 Some((stream, recorded)) => {
                     self.stream_settled(*stream)
                         || self.streams.get(stream).is_some_and(|stream| stream.completed >= *recorded)
@@ -155,7 +155,9 @@ mod tests {
         progress.handle_submitted(3, &Operator::EventRecord { event, stream, flags: 0 });
         let synchronisations = [
             Operator::StreamSynchronize { stream },
+            Operator::StreamQuery { stream },
             Operator::EventSynchronize { event },
+            Operator::EventQuery { event },
             Operator::ContextSynchronize,
         ];
         for operator in &synchronisations {

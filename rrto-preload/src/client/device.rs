@@ -4,6 +4,10 @@ use rrto_core::api::{CuResult, DeviceAttribute};
 use rrto_core::image::Target;
 use rrto_core::wire::{ATTRIBUTE_SLOTS, DeviceInfo, PciAddress};
 
+/// The UUID by which rrto-gpud's software GPU says what it is. Its compute capability is that of a real GPU, and a real
+/// one would take machine code.
+const SOFTWARE_GPU: [u8; 16] = *b"RRTO software GP";
+
 /// The one device of a session; its ordinal is 0.
 #[derive(Debug)]
 pub(crate) struct Device {
@@ -71,10 +75,11 @@ impl Device {
 
     /// Whose images it executes.
     pub(crate) fn target(&self) -> Target {
-        match self.info.compute_capability() {
-            (0, 0) => Target::software(),
-            (major, minor) => Target::gpu(major, minor),
+        if self.info.uuid == SOFTWARE_GPU {
+            return Target::software();
         }
+        let (major, minor) = self.info.compute_capability();
+        Target::gpu(major, minor)
     }
 }
 

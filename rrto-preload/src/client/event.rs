@@ -107,6 +107,17 @@ impl Call<'_> {
                 return Err(CuResult::INVALID_HANDLE);
             }
         }
-        answer!(self, Operator::EventElapsedTime { start, end }, "EventElapsedTime", Value::Milliseconds(ms) => ms)
+        loop {
+            let operator = Operator::EventElapsedTime { start, end };
+            match answer!(self, operator, "EventElapsedTime", Value::Milliseconds(ms) => ms) {
+                // What the program has been told to be complete the server may still be finishing: synchronisations
+                // behind nothing but copies from the program's memory do not travel. It will not be long.
+                Err(CuResult::NOT_READY) => {
+                    self.send(Operator::EventQuery { event: start })?;
+                    self.send(Operator::EventQuery { event: end })?;
+                }
+                answered => return answered,
+            }
+        }
     }
 }

@@ -75,9 +75,12 @@ impl Call<'_> {
         Pinned { context: self.context, id: self.client.new_handle().0, flags, block, device: None }
     }
 
-    /// cuMemFreeHost.
+    /// cuMemFreeHost. Null is nothing to free.
     pub(crate) fn free_host(&self, memory: HostAddress) -> Result<(), CuResult> {
         let address = memory.address() as u64;
+        if address == 0 {
+            return Ok(());
+        }
         self.await_copies_into(address);
         let freed = self.client.pinned.remove(address, |pinned| pinned.block.is_some());
         let (_, pinned) = freed.ok_or(CuResult::INVALID_VALUE)?;

@@ -184,9 +184,10 @@ impl Call<'_> {
 /// Sends an operator and takes its answer apart, which must have the one form that the operator has.
 macro_rules! answer {
     ($call:expr, $operator:expr, $name:literal, $form:pat => $result:expr) => {
-        match $call.send($operator)? {
-            $form => Ok($result),
-            other => Err(Call::unexpected($name, &other)),
+        match $call.send($operator) {
+            Ok($form) => Ok($result),
+            Ok(other) => Err(Call::unexpected($name, &other)),
+            Err(error) => Err(error),
         }
     };
 }
