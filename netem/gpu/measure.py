@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""Measures RRTO on a machine with an NVIDIA GPU: server and program on it, in separate processes, over loopback or
+through rrto-netem's link. Every program runs locally and through RRTO, and must print the same digests.
+
+    measure.py --bin DIR --results DIR [--only NAME ...]
+
+DIR holds rrto, librrto_preload.so, rrto-gpud and rrto-netem. Programs under RRTO run in a mount namespace in which
+the GPU's device files are covered, so they cannot have used them. Writes results.json and results.md."""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+CUDA_PROGRAMS = HERE.parent / "cuda"
+MODELS = ["resnet50", "mobilenet_v3_small", "vgg19_bn", "vit_b_16", "convnext_base", "gpt2"]
+PROGRAM_LIMIT_S = 150
+
+# Covers every GPU device file with an empty one, then becomes the program.
+HIDE_GPU = 'for f in $(find /dev -path "/dev/nvidia*" ! -type d) $(find /dev/dri -type c 2>/dev/null); do mount --bind /dev/null "$f"; done; exec "$@"'
+
+
+class Bench:
+    def __init__(self, binaries, scratch, log):
+        self.binaries, self.scratch, self.log = binaries, scratch, log
+        self.certs = scratch / "certs"
+        self.run_checked([binaries / "rrto", "certs", self.certs, "--robot", "robot"])
+
+    def run_checked(self, command):
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=PROGRAM_LIMIT_S)
+        if done.returncode != 0:
+            raise RuntimeError(f"{command}: exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        return done.stdout
+
+    @contextlib.contextmanager
+    def process(self, command, ready):
+        """Runs a server until the block ends; `ready` turns its first line into the block's value."""
+        child = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=self.log, text=True)
+        try:
+            line = child.stdout.readline()
+            if not line:
+                raise RuntimeError(f"{command} ended with {child.wait()} before it was ready")
+            yield ready(line)
+        finally:
+            child.terminate()
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+    def server(self):
+        command = [self.binaries / "rrto-gpud", "--device", "cuda", "--listen", "127.0.0.1:0", "--certs", self.certs]
+        return self.process(command, lambda line: line.split(" listening on ")[1].split()[0])
+
+    def link(self, address, **settings):
+        command = [self.binaries / "rrto-netem", "link", "--listen", "127.0.0.1:0", "--to", address]
+        for name, value in settings.items():
+            command += [f"--{name.replace('_', '-')}", value]
+        return self.process(command, lambda line: json.loads(line)["listen"])
+
+    def remote(self, address, mode, program, env=None):
+        """Runs a program through RRTO, with the GPU's device files covered."""
+        command = ["unshare", "-m", "sh", "-c", HIDE_GPU, "hide-gpu", self.binaries / "rrto", "run"]
+        command += ["--server", address, "--certs", self.certs, "--robot", "robot", "--mode", mode, "--", *program]
+        return self.run_checked_env(command, env)
+
+    def run_checked_env(self, command, env=None):
+        environment = {**os.environ, **(env or {})}
+        done = subprocess.run(
+            [str(c) for c in command], capture_output=True, text=True, timeout=PROGRAM_LIMIT_S, env=environment
+        )
+        self.log.write(f"$ {' '.join(map(str, command))}\n{done.stderr[-6000:]}\n")
+        self.log.flush()
+        if done.returncode != 0:
+            raise RuntimeError(f"exit {done.returncode}\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
+        return done.stdout
+
+
+def model_program(name, runs):
+    return [sys.executable, HERE / "model.py", name, "--runs", str(runs)]
+
+
+def last_json(text):
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def summary(local, remote):
+    """One model's comparison."""
+    median = lambda run: statistics.median(run["latencies_ms"])
+    per = remote["per_inference"] or {}
+    return {
+        "bit_identical": local["digests"] == remote["digests"],
+        "gpu_files_opened": remote["gpu_files"],
+        "local_ms": median(local),
+        "remote_ms": median(remote),
+        "ratio": median(remote) / median(local),
+        "local_load_s": local["load_s"],
+        "remote_load_s": remote["load_s"],
+        "local_first_s": local["first_s"],
+        "remote_first_s": remote["first_s"],
+        "input_bytes": remote["input_bytes"],
+        "output_bytes": remote["output_bytes"],
+        "round_trips_per_inference": per.get("round_trips"),
+        "operators_per_inference": per.get("operators"),
+        "control_bytes_up_per_inference": per.get("control_bytes_up"),
+        "control_bytes_down_per_inference": per.get("control_bytes_down"),
+        "udp_bytes_up_beyond_input": per["udp_bytes_up"] - remote["input_bytes"] if "udp_bytes_up" in per else None,
+        "load": remote["load"],
+        "parameter_bytes": remote["parameter_bytes"],
+        "local_peak_rss_kb": local["peak_rss_kb"],
+        "remote_peak_rss_kb": remote["peak_rss_kb"],
+    }
+
+
+def measure_models(bench, names, results):
+    with bench.server() as address:
+        for name in names:
+            with section(results, name):
+                local = last_json(bench.run_checked_env(model_program(name, 60)))
+                remote = last_json(bench.remote(address, "pipeline", model_program(name, 60)))
+                results["models"][name] = summary(local, remote)
+                print(name, json.dumps(results["models"][name]), flush=True)
+
+
+def measure_links(bench, results):
+    """ResNet50 behind links: the load time at 10 ms, and percall beside pipeline at 2 ms."""
+    with bench.server() as address:
+        cases = [
+            ("rtt10_450", "pipeline", {"rtt_ms": "10", "rate_mbps": "450", "queue_kb": "1024"}),
+            ("rtt2_450", "pipeline", {"rtt_ms": "2", "rate_mbps": "450", "queue_kb": "256"}),
+            ("rtt2_450", "percall", {"rtt_ms": "2", "rate_mbps": "450", "queue_kb": "256"}),
+            ("rtt10_90", "pipeline", {"rtt_ms": "10", "rate_mbps": "90", "queue_kb": "256"}),
+        ]
+        for link_name, mode, settings in cases:
+            with section(results, f"{link_name} {mode}"), bench.link(address, **settings) as through:
+                run = last_json(bench.remote(through, mode, model_program("resnet50", 12)))
+                budget_s = run["parameter_bytes"] * 8 / (float(settings["rate_mbps"]) * 1e6)
+                budget_s += 30 * float(settings["rtt_ms"]) / 1e3
+                results["links"].append(
+                    {
+                        "link": link_name,
+                        "mode": mode,
+                        "latency_ms": statistics.median(run["latencies_ms"]),
+                        "first_s": run["first_s"],
+                        "load_s": run["load_s"],
+                        "load_budget_s": budget_s,
+                        "load_round_trips": (run["load"] or {}).get("round_trips"),
+                        "round_trips_per_inference": (run["per_inference"] or {}).get("round_trips"),
+                    }
+                )
+                print(json.dumps(results["links"][-1]), flush=True)
+
+
+def measure_programs(bench, results):
+    """nvcc-built programs with static cudart, and CuPy: locally, then remotely, outputs compared byte by byte."""
+    built = bench.scratch / "programs"
+    built.mkdir()
+    with bench.server() as address:
+        for source in sorted(CUDA_PROGRAMS.glob("*.cu")):
+            with section(results, source.stem):
+                program = built / source.stem
+                flags = ["-O3", "-std=c++17", "-arch=native", "-cudart", "static", "-Xcompiler", "-pthread"]
+                bench.run_checked(["nvcc", *flags, "-o", program, source])
+                outputs, texts = [], []
+                for kind in ("local", "remote"):
+                    raw = built / f"{source.stem}.{kind}"
+                    env = {"RRTO_OUTPUT": str(raw)}
+                    if kind == "local":
+                        texts.append(bench.run_checked_env([program], env))
+                    else:
+                        texts.append(bench.remote(address, "pipeline", [program], env))
+                    outputs.append(raw.read_bytes() if raw.exists() else b"")
+                results["programs"][source.stem] = {
+                    "bit_identical": outputs[0] == outputs[1],
+                    "same_text": texts[0] == texts[1],
+                    "raw_bytes": len(outputs[0]),
+                }
+                if texts[0] != texts[1]:
+                    results["programs"][source.stem]["texts"] = texts
+                print(source.stem, results["programs"][source.stem], flush=True)
+        with section(results, "cupy"):
+            program = [sys.executable, HERE / "cupy_sort.py"]
+            local = last_json(bench.run_checked_env(program))
+            remote = last_json(bench.remote(address, "pipeline", program))
+            results["programs"]["cupy_sort"] = {"bit_identical": local == remote}
+            print("cupy_sort", results["programs"]["cupy_sort"], flush=True)
+
+
+@contextlib.contextmanager
+def section(results, name):
+    """A failure of one part is noted and does not stop the others."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001: whatever it is, it belongs into the report
+        results["failures"][name] = "".join(traceback.format_exception_only(error))[-4000:]
+        print(f"FAILED {name}: {results['failures'][name]}", flush=True)
+
+
+def machine():
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    gpu = subprocess.run(query, capture_output=True, text=True).stdout.strip()
+    import torch
+
+    return {
+        "gpu": gpu,
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def markdown(results):
+    m = results["machine"]
+    lines = [
+        "# Measured on a GPU",
+        "",
+        f"{m['gpu']}, {m['cpus']} CPU cores, PyTorch {m['torch']}, {m['date']}. Server and program on one machine, in",
+        "separate processes; the program sees no GPU device file. Batch 1, medians, made by `netem/gpu/measure.py`.",
+        "",
+        "| model | bit-identical | local eager, ms | pipeline, ms | ratio | round trips | control up, bytes | UDP up beyond input, bytes | load, s (local) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, r in results["models"].items():
+        lines.append(
+            f"| {name} | {'yes' if r['bit_identical'] else 'NO'} | {r['local_ms']:.2f} | {r['remote_ms']:.2f} | {r['ratio']:.2f} "
+            f"| {number(r['round_trips_per_inference'])} | {number(r['control_bytes_up_per_inference'])} "
+            f"| {number(r['udp_bytes_up_beyond_input'])} | {r['remote_load_s']:.2f} ({r['local_load_s']:.2f}) |"
+        )
+    lines += ["", "ResNet50 behind a link (`rrto-netem link`):", ""]
+    lines += ["| link | mode | latency, ms | round trips | `model.cuda()`, s | bytes / rate + 30 RTT, s |", "|---|---|---|---|---|---|"]
+    for r in results["links"]:
+        lines.append(
+            f"| {r['link']} | {r['mode']} | {r['latency_ms']:.1f} | {number(r['round_trips_per_inference'])} "
+            f"| {r['load_s']:.2f} | {r['load_budget_s']:.2f} |"
+        )
+    lines += ["", "| program | bit-identical | same output text |", "|---|---|---|"]
+    for name, r in results["programs"].items():
+        lines.append(f"| {name} | {'yes' if r['bit_identical'] else 'NO'} | {'yes' if r.get('same_text', True) else 'NO'} |")
+    if results["failures"]:
+        lines += ["", "Failed: " + ", ".join(results["failures"])]
+    return "\n".join(lines) + "\n"
+
+
+def number(value):
+    return "-" if value is None else f"{value:.0f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, required=True)
+    parser.add_argument("--results", type=pathlib.Path, required=True)
+    parser.add_argument("--only", nargs="*", help="models, or: programs, links")
+    arguments = parser.parse_args()
+    wanted = lambda name: not arguments.only or name in arguments.only
+    results = {"machine": machine(), "models": {}, "links": [], "programs": {}, "failures": {}}
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, open(arguments.results / "log.txt", "w") as log:
+        bench = Bench(arguments.bin.resolve(), pathlib.Path(scratch), log)
+        if wanted("programs"):
+            measure_programs(bench, results)
+        measure_models(bench, [name for name in MODELS if wanted(name)], results)
+        if wanted("links"):
+            measure_links(bench, results)
+        results["peak_child_rss_kb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    (arguments.results / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (arguments.results / "results.md").write_text(markdown(results))
+    print(markdown(results))
+    identical = [r["bit_identical"] for part in ("models", "programs") for r in results[part].values()]
+    sys.exit(0 if all(identical) and not results["failures"] else 1)
+
+
+if __name__ == "__main__":
+    main()
