@@ -42,7 +42,7 @@ start_server() {
     local gpud=$1 device=$2 certs=$3 out="$SCRATCH/gpud.out" waited=0
     "$gpud" --device "$device" --listen 127.0.0.1:0 --certs "$certs" >"$out" 2>"$SCRATCH/gpud.err" &
     server_pid=$!
-    until server_address=$(sed -n 's/^rrto-gpud listening on //p' "$out") && [ -n "$server_address" ]; do
+    until server_address=$(sed -n 's/^rrto-gpud listening on \([^ ]*\).*/\1/p' "$out") && [ -n "$server_address" ]; do
         if ! kill -0 "$server_pid" 2>/dev/null || [ "$waited" -ge 300 ]; then
             echo "rrto-gpud did not start:" >&2
             cat "$out" "$SCRATCH/gpud.err" >&2

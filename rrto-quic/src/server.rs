@@ -72,6 +72,7 @@ pub trait Gate: Send + Sync + 'static {
 
 /// What an executor does next.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one, and it is moved once")]
 pub enum Next {
     /// Execute this.
     Ready(Ready),
@@ -164,6 +165,7 @@ impl Session {
     /// The next operator, waiting at most `wait` for it.
     pub fn next(&self, wait: Duration) -> Next {
         let deadline = Instant::now() + wait;
+        let mut acknowledged = false;
         let mut state = self.shared.lock();
         loop {
             if let Some(over) = &state.over {
@@ -189,22 +191,15 @@ impl Session {
             if left.is_zero() {
                 return Next::Idle;
             }
-            let (next, timeout) = self
-                .shared
-                .arrived
-                .wait_timeout(state, left.min(IDLE_BEFORE_ACKNOWLEDGING))
-                .unwrap_or_else(PoisonError::into_inner);
+            let nap = if acknowledged { left } else { left.min(IDLE_BEFORE_ACKNOWLEDGING) };
+            let (next, timeout) =
+                self.shared.arrived.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner);
             state = next;
-            if timeout.timed_out() {
+            if timeout.timed_out() && !std::mem::replace(&mut acknowledged, true) {
                 state.engine.handle_idle();
                 self.shared.wake_writer(&mut state);
-                // Acknowledged once; from here on only an arrival or the deadline matters.
-                let left = deadline.saturating_duration_since(Instant::now());
-                if !left.is_zero() && state.over.is_none() {
-                    (state, _) =
-                        self.shared.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-                }
             }
+            // Looks at the engine again even after a timeout: something may have arrived just then.
         }
     }
 

@@ -73,6 +73,28 @@ pub fn guard_constant(call: impl FnOnce() -> CuResult) -> u32 {
     run(call)
 }
 
+/// Runs `start` with all signals blocked on this thread, so that a thread that it starts never runs a handler of the
+/// program, which may use more stack than ours have or wait for a lock that we hold.
+pub fn with_signals_blocked<R>(start: impl FnOnce() -> R) -> R {
+    /// Gives the thread its mask back, also after a panic.
+    struct Restore(libc::sigset_t);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: the set was filled by pthread_sigmask below, and null is allowed for the old one.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+        }
+    }
+    // SAFETY: sigset_t is plain data, for which zero bytes are a value; sigfillset and pthread_sigmask only write to the
+    // two sets, which live longer than the calls.
+    let _restore = unsafe {
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before);
+        Restore(before)
+    };
+    start()
+}
+
 /// Runs a callback of the program from inside our code. It may make CUDA calls, so hold no lock.
 pub fn outside<R>(callback: impl FnOnce() -> R) -> R {
     let _restore = Inside::set(false);

@@ -108,5 +108,29 @@ pub extern "C" fn rrto_preload_marker() -> u32 {
     1
 }
 
-#[cfg(test)]
-mod tests;
+/// Writes what the session has carried so far, as a JSON object and a zero byte, to `buffer`; the fields are those of
+/// `RRTO_STATS`. Returns the object's length, or 0 if there is no session or it does not fit into `bytes` bytes. For
+/// programs that measure themselves; it sends nothing.
+///
+/// # Safety
+/// `buffer` must be null, or writable for `bytes` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rrto_statistics(buffer: *mut u8, bytes: usize) -> usize {
+    let mut written = 0;
+    boundary::guard(|| {
+        if let Some(object) = crate::runtime::statistics_json()
+            && object.len() < bytes
+            && !buffer.is_null()
+        {
+            // SAFETY: the caller promises that `bytes` bytes can be written, and the object and its zero byte are no
+            // more than that; a new String does not overlap with the caller's buffer.
+            unsafe {
+                std::ptr::copy_nonoverlapping(object.as_ptr(), buffer, object.len());
+                buffer.add(object.len()).write(0);
+            }
+            written = object.len();
+        }
+        CuResult::SUCCESS
+    });
+    written
+}

@@ -174,3 +174,11 @@ impl RawAttribute {
         Ok(LaunchAttribute { id: self.id, value })
     }
 }
+
+#[cfg(test)]
+impl Params {
+    /// As if C code had passed the array, which the test keeps alive.
+    pub(crate) fn from(params: &[*const c_void]) -> Self {
+        Params(params.as_ptr())
+    }
+}

@@ -96,7 +96,9 @@ fn connect() -> Result<Session, CuResult> {
         connect_timeout: config.connect_timeout,
         silence_timeout: config.silence_timeout,
     };
-    let link = Link::connect(link, deliveries.clone()).map_err(|problem| no_device(&problem))?;
+    // The transport thread inherits this thread's mask: the program's signals are for the program's threads.
+    let link = boundary::with_signals_blocked(|| Link::connect(link, deliveries.clone()))
+        .map_err(|problem| no_device(&problem))?;
     let welcome = link.welcome();
     log::info!(
         "session {} on {} (rrto-gpud {}): {}, mode {}",
@@ -116,6 +118,12 @@ fn no_device(problem: &dyn std::fmt::Display) -> CuResult {
     CuResult::NO_DEVICE
 }
 
+/// What the session has carried so far, if there is one.
+pub(crate) fn statistics_json() -> Option<String> {
+    let session = SESSION.get()?.as_ref().ok()?;
+    Some(statistics::json(session.config.mode, &session.client.remote().statistics()))
+}
+
 /// Runs once when the process ends by exit or by returning from main.
 fn farewell() {
     if let Some(Ok(session)) = SESSION.get() {
@@ -127,8 +135,7 @@ fn farewell() {
     }
 }
 
-/// A session with nothing at its other end, for measuring what is answered in the client. Everything that would
-/// travel fails with DEVICE_UNAVAILABLE. Not part of the interface.
+/// A session with nothing at its other end, for measuring what is answered in the client. Not part of the interface.
 #[doc(hidden)]
 pub fn start_without_server(device: DeviceInfo) {
     let config = Config::nowhere();

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::log;
 
-/// Writes a file of one JSON object. Bytes are bytes, times are ms.
-pub(super) fn write(path: &Path, mode: Mode, statistics: &LinkStatistics) {
-    let object = json!({
+/// One JSON object. Bytes are bytes, times are ms.
+pub(super) fn json(mode: Mode, statistics: &LinkStatistics) -> String {
+    json!({
         "mode": mode.to_string(),
         "operators": statistics.operators,
         "round_trips": statistics.round_trips,
@@ -22,7 +22,13 @@ pub(super) fn write(path: &Path, mode: Mode, statistics: &LinkStatistics) {
         "udp_bytes_down": statistics.udp_bytes_down,
         "lost_packets": statistics.lost_packets,
         "rtt_ms": statistics.rtt.as_secs_f64() * 1e3,
-    });
+    })
+    .to_string()
+}
+
+/// Writes them to a file.
+pub(super) fn write(path: &Path, mode: Mode, statistics: &LinkStatistics) {
+    let object = json(mode, statistics);
     if let Err(error) = std::fs::write(path, format!("{object}\n")) {
         log::error!(
             "cannot write the statistics to {}: {error}; set RRTO_STATS to another file",

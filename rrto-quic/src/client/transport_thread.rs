@@ -114,10 +114,13 @@ async fn serve(shared: &Arc<Shared>, connection: &Connection) -> Result<(), Stre
     // Bounded by the engine's limit on unacknowledged bytes, which all payloads count against.
     let (bulk_queue, bulk) = mpsc::unbounded_channel();
     tokio::select! {
-        ended = write_control(shared, send, bulk_queue) => ended,
-        ended = send_payloads(shared, connection, bulk) => ended,
+        // Control first: the server's reason for ending the session may have arrived together with the connection's
+        // end, which the others report too.
+        biased;
         ended = take_control(shared, recv) => ended,
         ended = take_payloads(shared, connection) => ended,
+        ended = write_control(shared, send, bulk_queue) => ended,
+        ended = send_payloads(shared, connection, bulk) => ended,
     }
 }
 
