@@ -23,8 +23,8 @@ impl Answers {
         self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn get(&self, question: &Operator) -> Option<Value> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(question).cloned()
+    fn get<T>(&self, question: &Operator, form: impl Fn(&Value) -> Option<T>) -> Option<T> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(question).and_then(form)
     }
 
     fn put(&self, question: Operator, answer: Value) {
@@ -37,13 +37,19 @@ impl Answers {
 }
 
 impl Call<'_> {
-    /// The answer to a question that always has the same answer, until [`Answers::forget`].
-    pub(super) fn ask(&self, question: Operator) -> Result<Value, CuResult> {
-        if let Some(answer) = self.client.answers.get(&question) {
-            return Ok(answer);
+    /// The answer to a question that always has the same answer, until [`Answers::forget`]. `form` takes it apart;
+    /// `None` where it has not the form that it must have, and then it is not remembered.
+    pub(super) fn ask<T>(
+        &self,
+        question: Operator,
+        form: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, CuResult> {
+        if let Some(known) = self.client.answers.get(&question, &form) {
+            return Ok(known);
         }
         let answer = self.send(question.clone())?;
-        self.client.answers.put(question, answer.clone());
-        Ok(answer)
+        let taken = form(&answer).ok_or_else(|| Call::unexpected("a question", &answer))?;
+        self.client.answers.put(question, answer);
+        Ok(taken)
     }
 }

@@ -56,7 +56,7 @@ impl Call<'_> {
         self.check_device(dst, bytes)?;
         let source = from.source(bytes)?;
         // What an earlier copy has yet to write there is what this one has to read.
-        self.settle(self.client.deliveries.into_range(&source.range()));
+        self.settle(self.client.deliveries.overlapping(&source.range()));
         for (offset, bytes) in pieces(bytes) {
             let payload = source.piece(offset as usize, bytes as usize);
             self.send_with(Operator::CopyIn { dst: dst + offset, bytes, stream }, Some(payload))?;

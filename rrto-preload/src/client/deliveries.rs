@@ -89,7 +89,7 @@ impl Deliveries {
     }
 
     /// Copies that write into `range`.
-    pub(super) fn into_range(&self, range: &Range<usize>) -> Vec<u64> {
+    pub(super) fn overlapping(&self, range: &Range<usize>) -> Vec<u64> {
         self.chosen(|_, delivery| {
             let destination = delivery.destination.range();
             destination.start < range.end && range.start < destination.end

@@ -101,7 +101,7 @@ impl Call<'_> {
         let range =
             self.client.pinned.look(address, |start, bytes, _| start as usize..(start + bytes) as usize);
         if let Some(range) = range {
-            self.settle(self.client.deliveries.into_range(&range));
+            self.settle(self.client.deliveries.overlapping(&range));
         }
     }
 

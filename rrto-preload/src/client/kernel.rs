@@ -167,23 +167,19 @@ impl Call<'_> {
     }
 
     fn ask_number<N: TryFrom<u64>>(&self, question: Operator) -> Result<N, CuResult> {
-        match self.ask(question)? {
-            Value::Number(number) => N::try_from(number).map_err(|_| CuResult::UNKNOWN),
-            other => Err(Call::unexpected("a question for a number", &other)),
-        }
+        self.ask(question, |answer| match answer {
+            Value::Number(number) => N::try_from(*number).ok(),
+            _ => None,
+        })
     }
 
     /// cuTensorMapEncode: the opaque descriptor, for which there is an operator of either form.
     pub(crate) fn tensor_map(&self, question: Operator) -> Result<[u8; 128], CuResult> {
         question.check_limits().map_err(|_| CuResult::INVALID_VALUE)?;
-        match self.ask(question)? {
-            Value::Payload(descriptor) if descriptor.len() == 128 => {
-                let mut map = [0; 128];
-                map.copy_from_slice(&descriptor);
-                Ok(map)
-            }
-            other => Err(Call::unexpected("TensorMap", &other)),
-        }
+        self.ask(question, |answer| match answer {
+            Value::Payload(descriptor) => descriptor.as_ref().try_into().ok(),
+            _ => None,
+        })
     }
 
     /// cuCtxGetLimit.

@@ -132,10 +132,10 @@ impl Call<'_> {
 
     /// Names of a library's kernels.
     fn kernel_names(&self, library: Handle) -> Result<Vec<String>, CuResult> {
-        match self.ask(Operator::LibraryKernels { library })? {
-            Value::Names(names) => Ok(names),
-            other => Err(Call::unexpected("LibraryKernels", &other)),
-        }
+        self.ask(Operator::LibraryKernels { library }, |answer| match answer {
+            Value::Names(names) => Some(names.clone()),
+            _ => None,
+        })
     }
 
     /// cuLibraryGetKernelCount.
@@ -194,16 +194,15 @@ impl Call<'_> {
     }
 
     fn global(&self, owner: Handle, question: Operator) -> Result<(u64, u64), CuResult> {
-        match self.ask(question)? {
-            Value::Global { address, bytes } => {
-                // Known already if it was asked for through the library's module, or before.
-                if !self.client.memory.holds(address, bytes) {
-                    self.note_region(address, bytes, Some(owner));
-                }
-                Ok((address, bytes))
-            }
-            other => Err(Call::unexpected("GetGlobal", &other)),
+        let (address, bytes) = self.ask(question, |answer| match answer {
+            Value::Global { address, bytes } => Some((*address, *bytes)),
+            _ => None,
+        })?;
+        // Known already if it was asked for through the library's module, or before.
+        if !self.client.memory.holds(address, bytes) {
+            self.note_region(address, bytes, Some(owner));
         }
+        Ok((address, bytes))
     }
 }
 

@@ -1,0 +1,213 @@
+//! Streams, events, modules, kernels and memory: what is known here, and what travels.
+
+use super::*;
+use crate::marshal::HostAddress;
+
+#[test]
+fn a_stream_is_what_it_was_made_as() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let stream = call.create_stream(1, -99).unwrap();
+    assert_eq!(
+        recorder.operators(),
+        [Operator::StreamCreate { stream, flags: 1, priority: -5 }],
+        "the priority is clamped"
+    );
+    assert_eq!(call.stream_flags(stream), Ok(1));
+    assert_eq!(call.stream_priority(stream), Ok(-5));
+    assert_eq!(call.stream_context(stream), Ok(context(16)));
+    assert_eq!(call.stream(visible(stream), DefaultStream::PerThread), Ok(stream));
+    assert_eq!(call.create_stream(0x80, 0), Err(CuResult::INVALID_VALUE));
+    call.destroy_stream(visible(stream)).unwrap();
+    assert_eq!(recorder.operators(), [Operator::StreamDestroy { stream }]);
+    for gone in [visible(stream), 0, 1, 2, 0xdead_beef] {
+        assert_eq!(call.destroy_stream(gone), Err(CuResult::INVALID_HANDLE), "{gone:#x}");
+    }
+    assert_eq!(call.stream(visible(stream), DefaultStream::Legacy), Err(CuResult::INVALID_HANDLE));
+    assert_eq!(client.check_stream(visible(stream)), Err(CuResult::INVALID_HANDLE));
+}
+
+#[test]
+fn default_streams() {
+    let (client, recorder) = recorded();
+    let lane = |lane, of| client.call(lane, context(of)).unwrap();
+    for legacy in [0, 1] {
+        assert_eq!(lane(0, 16).stream(legacy, DefaultStream::Legacy), Ok(Handle::LEGACY_STREAM));
+    }
+    assert_eq!(lane(0, 16).stream(1, DefaultStream::PerThread), Ok(Handle::LEGACY_STREAM));
+    assert_eq!(recorder.sent(), []);
+    // Made once a lane and context, whichever way it is meant.
+    let own = lane(1, 16).stream(0, DefaultStream::PerThread).unwrap();
+    assert_eq!(lane(1, 16).stream(2, DefaultStream::Legacy), Ok(own));
+    assert_eq!(recorder.operators(), [Operator::StreamCreate { stream: own, flags: 0, priority: 0 }]);
+    let others = [lane(2, 16).stream(2, DefaultStream::Legacy), lane(1, 32).stream(2, DefaultStream::Legacy)];
+    assert!(others.iter().all(|other| other.is_ok_and(|other| other != own)));
+}
+
+#[test]
+fn events() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let timed = visible(call.create_event(0).unwrap());
+    let untimed = visible(call.create_event(2).unwrap());
+    for (flags, error) in
+        [(0x4000, CuResult::INVALID_VALUE), (4, CuResult::INVALID_VALUE), (6, CuResult::NOT_SUPPORTED)]
+    {
+        assert_eq!(call.create_event(flags), Err(error));
+    }
+    recorder.sent();
+    // Never recorded: complete, without asking.
+    assert_eq!((call.event_query(timed), call.event_synchronize(timed)), (Ok(()), Ok(())));
+    assert_eq!(call.elapsed_ms(timed, timed), Err(CuResult::INVALID_HANDLE));
+    assert_eq!(recorder.sent(), []);
+    for event in [timed, untimed] {
+        call.record_event(event, Handle::LEGACY_STREAM, 0).unwrap();
+    }
+    assert_eq!(call.elapsed_ms(timed, untimed), Err(CuResult::INVALID_HANDLE));
+    recorder.answer(Ok(Value::Milliseconds(2.5)));
+    assert_eq!(call.elapsed_ms(timed, timed), Ok(2.5));
+    for wrong in [0, 1, visible(Handle(99))] {
+        assert_eq!(call.event_query(wrong), Err(CuResult::INVALID_HANDLE));
+        assert_eq!(call.record_event(wrong, Handle::LEGACY_STREAM, 0), Err(CuResult::INVALID_HANDLE));
+        assert_eq!(call.wait_event(Handle::LEGACY_STREAM, wrong, 0), Err(CuResult::INVALID_HANDLE));
+        assert_eq!(call.destroy_event(wrong), Err(CuResult::INVALID_HANDLE));
+    }
+    call.destroy_event(timed).unwrap();
+    assert_eq!(call.event_query(timed), Err(CuResult::INVALID_HANDLE));
+}
+
+#[test]
+fn elapsed_time_waits_for_what_the_program_was_told_is_complete() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let event = visible(call.create_event(0).unwrap());
+    call.record_event(event, Handle::LEGACY_STREAM, 0).unwrap();
+    for outcome in [Err(CuResult::NOT_READY), Ok(Value::None), Ok(Value::None), Ok(Value::Milliseconds(1.0))]
+    {
+        recorder.answer(outcome);
+    }
+    assert_eq!(call.elapsed_ms(event, event), Ok(1.0));
+    recorder.answer(Err(CuResult::NOT_READY));
+    recorder.answer(Err(CuResult::NOT_READY));
+    assert_eq!(call.elapsed_ms(event, event), Err(CuResult::NOT_READY));
+}
+
+#[test]
+fn memory() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let invalid = Err(CuResult::INVALID_VALUE);
+    assert_eq!(call.allocate(0), Err(CuResult::INVALID_VALUE));
+    recorder.answer(Err(CuResult::OUT_OF_MEMORY));
+    assert_eq!(call.allocate(1 << 50), Err(CuResult::OUT_OF_MEMORY));
+    recorder.answer(Ok(Value::Address(0x7000)));
+    assert_eq!(call.allocate(256), Ok(0x7000));
+    recorder.answer(Ok(Value::Pitched { address: 0x8000, pitch_bytes: 512 }));
+    assert_eq!(call.allocate_pitched(100, 3, 4), Ok((0x8000, 512)));
+    let facts = client.pointer(0x8000 + 1535).unwrap();
+    assert_eq!((facts.place, facts.start, facts.bytes), (Place::Device, 0x8000, 1536));
+    assert_ne!(facts.id, client.pointer(0x7000).unwrap().id);
+    assert_eq!(client.pointer(0x7100), None);
+    recorder.sent();
+    assert_eq!((call.free(0), call.free(0x7001), call.free(0x1234)), (Ok(()), invalid, invalid));
+    assert_eq!(recorder.sent(), []);
+    assert_eq!((call.free(0x7000), call.free(0x7000)), (Ok(()), invalid));
+    assert_eq!(recorder.operators(), [Operator::MemFree { address: 0x7000 }]);
+}
+
+#[test]
+fn pinned_memory() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    assert_eq!(call.allocate_host(0, 0), Err(CuResult::INVALID_VALUE));
+    assert_eq!(call.allocate_host(16, 8), Err(CuResult::INVALID_VALUE));
+    assert_eq!(call.allocate_host(1 << 60, 0), Err(CuResult::OUT_OF_MEMORY));
+    let address = call.allocate_host(100, 2).unwrap();
+    let memory = HostAddress::of(address as u64).unwrap();
+    assert_eq!(memory.source(100).unwrap().piece(0, 100), [0; 100].as_slice());
+    assert_eq!(call.host_flags(memory), Ok(2));
+    assert_eq!(client.pointer(address as u64 + 99).unwrap().place, Place::Host);
+    assert_eq!(recorder.sent(), [], "host memory is this machine's own");
+    recorder.answer(Ok(Value::Address(0x9000)));
+    assert_eq!(call.host_device_pointer(memory), Ok(0x9000));
+    assert_eq!(call.host_device_pointer(HostAddress::of(address as u64 + 4).unwrap()), Ok(0x9004));
+    assert_eq!(client.pointer(address as u64 + 4).unwrap().device_address, Some(0x9004));
+    assert_eq!(recorder.operators().len(), 2, "an allocation and its zeroes");
+    let mut other = [0; 8];
+    let other = HostAddress::to(&mut other);
+    assert_eq!(call.free_host(other), Err(CuResult::INVALID_VALUE));
+    assert_eq!(call.unregister_host(memory), Err(CuResult::HOST_MEMORY_NOT_REGISTERED));
+    call.free_host(memory).unwrap();
+    assert_eq!(recorder.operators(), [Operator::MemFree { address: 0x9000 }]);
+    call.register_host(other, 8, 0).unwrap();
+    assert_eq!(call.register_host(other, 4, 0), Err(CuResult::HOST_MEMORY_ALREADY_REGISTERED));
+    let large = HostAddress::of(call.allocate_host(1 << 20, 2).unwrap() as u64).unwrap();
+    assert_eq!(call.host_device_pointer(large), Err(CuResult::NOT_SUPPORTED));
+}
+
+#[test]
+fn a_kernel_is_asked_for_once() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let module = visible(call.load_module(b"ptx\0", false).unwrap());
+    let library = visible(call.load_library(b"ptx\0", false).unwrap());
+    recorder.sent();
+    for kernel in [Call::module_function, Call::library_kernel] {
+        let of = if recorder.sent().is_empty() { module } else { library };
+        recorder.answer(Ok(Value::Kernel(kernel_info(1024, 48 << 10))));
+        let Ok(first) = kernel(&call, of, "k") else { panic!("the kernel is there") };
+        assert_eq!(kernel(&call, of, "k"), Ok(first));
+        assert_eq!(client.kernel(visible(first)).unwrap().1.name(), c"k");
+        assert_eq!(recorder.operators().len(), 1);
+        recorder.answer(Err(CuResult::NOT_FOUND));
+        assert_eq!(kernel(&call, of, "absent"), Err(CuResult::NOT_FOUND));
+        assert_eq!(kernel(&call, 0, "k"), Err(CuResult::INVALID_HANDLE));
+    }
+}
+
+#[test]
+fn what_a_module_brought_goes_with_it() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let module = visible(call.load_module(b"ptx\0", false).unwrap());
+    recorder.answer(Ok(Value::Kernel(kernel_info(1024, 0))));
+    let kernel = visible(call.module_function(module, "k").unwrap());
+    for _ in 0..2 {
+        recorder.answer(Ok(Value::Global { address: 0x100, bytes: 4 }));
+        assert_eq!(call.module_global(module, "g"), Ok((0x100, 4)));
+    }
+    assert_eq!(call.kernel_module(kernel).map(visible), Ok(module));
+    assert_eq!(call.free(0x100), Err(CuResult::INVALID_VALUE), "a variable is no allocation");
+    recorder.sent();
+    call.unload_module(module).unwrap();
+    assert_eq!(recorder.operators().len(), 1);
+    assert!(client.kernel(kernel).is_err() && client.pointer(0x100).is_none());
+    assert_eq!(call.unload_module(module), Err(CuResult::INVALID_HANDLE));
+    assert_eq!(call.unload_module(0), Err(CuResult::INVALID_HANDLE));
+}
+
+#[test]
+fn a_context_takes_its_objects_with_it() {
+    let (client, recorder) = recorded();
+    let [ending, staying] = [16, 32].map(|raw| client.call(0, context(raw)).unwrap());
+    let library = visible(ending.load_library(b"ptx\0", false).unwrap());
+    let mut objects = Vec::new();
+    for (call, address) in [(ending, 0x1000), (staying, 0x2000)] {
+        recorder.answer(Ok(Value::Address(address)));
+        call.allocate(16).unwrap();
+        let stream = call.stream(0, DefaultStream::PerThread).unwrap();
+        objects.push((stream, visible(call.create_event(0).unwrap())));
+    }
+    recorder.sent();
+    ending.end_context(context(16)).unwrap();
+    let destroyed = recorder.operators();
+    assert!(destroyed.contains(&Operator::MemFree { address: 0x1000 }), "{destroyed:?}");
+    assert!(destroyed.contains(&Operator::StreamDestroy { stream: objects[0].0 }), "{destroyed:?}");
+    assert_eq!(destroyed.len(), 4, "a synchronisation and three objects: {destroyed:?}");
+    assert!(client.pointer(0x1000).is_none() && client.pointer(0x2000).is_some());
+    assert_eq!(staying.stream(0, DefaultStream::PerThread), Ok(objects[1].0));
+    assert_eq!(staying.event_query(objects[0].1), Err(CuResult::INVALID_HANDLE));
+    assert_eq!(staying.event_query(objects[1].1), Ok(()));
+    recorder.answer(Ok(Value::Kernel(kernel_info(1024, 0))));
+    assert!(staying.library_kernel(library, "k").is_ok(), "a library belongs to no context");
+}
