@@ -11,6 +11,7 @@
 
 mod alu;
 mod exec;
+pub mod fuzzing;
 mod memory;
 mod module;
 pub mod ptx;

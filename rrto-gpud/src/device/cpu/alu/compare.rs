@@ -19,12 +19,12 @@ macro_rules! float_compare {
         }
         match $op {
             "eq" => with!(|a, b| a == b),
-            "ne" => with!(|a, b| a < b || a > b),
+            "ne" => with!(|a, b| a != b && !a.is_nan() && !b.is_nan()),
             "lt" => with!(|a, b| a < b),
             "le" => with!(|a, b| a <= b),
             "gt" => with!(|a, b| a > b),
             "ge" => with!(|a, b| a >= b),
-            "equ" => with!(|a, b| !(a < b || a > b)),
+            "equ" => with!(|a, b| a == b || a.is_nan() || b.is_nan()),
             "neu" => with!(|a, b| a != b),
             "ltu" => with!(|a, b| !(a >= b)),
             "leu" => with!(|a, b| !(a > b)),

@@ -196,7 +196,7 @@ fn float_to_int<I: Marker, F: Marker>() -> Fn1 {
             Rounding::Away => value.round(),
         };
         // Rust's casts saturate, as PTX does.
-        let bits = match int {
+        match int {
             Type::S8 => rounded as i8 as u8 as u64,
             Type::S16 => rounded as i16 as u16 as u64,
             Type::S32 => rounded as i32 as u32 as u64,
@@ -205,8 +205,7 @@ fn float_to_int<I: Marker, F: Marker>() -> Fn1 {
             Type::U16 => rounded as u16 as u64,
             Type::U32 => rounded as u32 as u64,
             _ => rounded as u64,
-        };
-        bits
+        }
     })
 }
 

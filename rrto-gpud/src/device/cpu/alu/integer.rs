@@ -217,7 +217,7 @@ pub(crate) fn ternary(opcode: &str, ty: Type) -> Option<Fn3> {
             Type::S32 => Some(fn3!(|_: Mode, a, b, c: u64| mul24(a, b, true).wrapping_add(c) & 0xffff_ffff)),
             _ => None,
         },
-        "sad" => by_type!(ty, op3!(|a, b, c| (c as u64).wrapping_add(a.abs_diff(b) as u64))),
+        "sad" => by_type!(ty, op3!(|a, b, c| c.wrapping_add(a.abs_diff(b) as _))),
         _ => None,
     }
 }

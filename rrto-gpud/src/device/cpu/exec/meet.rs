@@ -197,7 +197,7 @@ impl Exchange {
     /// What each lane receives, and whether its source was within its segment.
     fn shuffle(&self, mode: ShuffleMode) -> (Lanes, Mask) {
         let (mut out, mut valid) = ([0; WARP], 0);
-        for lane in 0..WARP {
+        for (lane, out) in out.iter_mut().enumerate() {
             let (b, c) = ((self.b[lane] & 31) as usize, self.c[lane]);
             let (clamp, segment) = ((c & 31) as usize, (c >> 8 & 31) as usize);
             let low = lane & segment;
@@ -210,7 +210,7 @@ impl Exchange {
                 ShuffleMode::Index => (low | (b & !segment), low | (b & !segment) <= high),
             };
             let source = if inside { source % WARP } else { lane };
-            out[lane] = self.a[source];
+            *out = self.a[source];
             valid |= Mask::from(inside) << lane;
         }
         (out, valid)

@@ -5,6 +5,10 @@ use crate::device::cpu::alu::{Lanes, Mask, WARP};
 use crate::device::cpu::ptx::ir::{PredSrc, Reg, Special, Src};
 
 /// An operand's value in every lane: a register in place, or something made for the occasion.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack for one instruction; a box would cost more"
+)]
 pub(super) enum Value<'a> {
     Register(&'a Lanes),
     Made(Lanes),

@@ -338,10 +338,10 @@ fn in_space(address: u64, space: Space) -> bool {
 
 fn high_product(a: u64, b: u64, bits: u32, signed: bool) -> u64 {
     match (bits, signed) {
-        (64, false) => (u128::from(a) * u128::from(b) >> 64) as u64,
-        (64, true) => (i128::from(a as i64) * i128::from(b as i64) >> 64) as u64,
-        (_, false) => (a & 0xffff_ffff) * (b & 0xffff_ffff) >> 32,
-        (_, true) => (i64::from(a as i32) * i64::from(b as i32) >> 32) as u64,
+        (64, false) => ((u128::from(a) * u128::from(b)) >> 64) as u64,
+        (64, true) => ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64,
+        (_, false) => ((a & 0xffff_ffff) * (b & 0xffff_ffff)) >> 32,
+        (_, true) => ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u64,
     }
 }
 

@@ -4,6 +4,8 @@
 //! what the executor does not know. Nothing is left to be found out when a kernel runs.
 
 pub(crate) mod ast;
+mod body;
+mod declaration;
 mod error;
 pub(crate) mod ir;
 mod lexer;
@@ -15,8 +17,3 @@ pub(crate) use ast::Type;
 pub use error::LoadError;
 pub use lower::{KernelParam, MAX_FRAME_BYTES, MAX_PARAM_BYTES, MAX_REGISTERS};
 pub use parser::{MAX_BLOCK_DEPTH, MAX_OPERANDS, MAX_SOURCE_BYTES, NEWEST_VERSION};
-
-/// Parses PTX and forgets it: what a fuzzer calls. Whatever the text, this returns.
-pub fn check_syntax(text: &str) -> Result<(), LoadError> {
-    parser::parse(text).map(drop)
-}

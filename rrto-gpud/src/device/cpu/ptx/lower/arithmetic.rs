@@ -6,7 +6,7 @@ use super::modifiers::Modifiers;
 use super::{Lowering, Result};
 use crate::device::cpu::alu::compare::{self, Combine};
 use crate::device::cpu::alu::float::Property;
-use crate::device::cpu::alu::{Mode, integer, table};
+use crate::device::cpu::alu::{Mode, Rounding, integer, table};
 
 /// The half of a product that an integer `mul` or `mad` keeps.
 fn half(m: &mut Modifiers<'_>) -> Option<&'static str> {
@@ -17,11 +17,18 @@ fn half(m: &mut Modifiers<'_>) -> Option<&'static str> {
     })
 }
 
-/// The arithmetic modes that a type allows: integers round nothing and only 32-bit signed ones saturate.
+/// Refuses modes that an instruction has not: integers round nothing and only 32-bit signed sums saturate, f64 neither saturates
+/// nor flushes, and half precision rounds to nearest.
 fn check_mode(l: &Lowering<'_, '_>, m: &Modifiers<'_>, ty: Type, mode: Mode, opcode: &str) -> Result<()> {
-    let int_modes =
-        Mode { sat: ty == Type::S32 && matches!(opcode, "add" | "sub" | "mad"), ..Mode::default() };
-    if !ty.is_float() && mode != Mode::default() && mode != int_modes {
+    let rounds =
+        ty.is_float() && matches!(opcode, "add" | "sub" | "mul" | "div" | "fma" | "mad" | "sqrt" | "rcp");
+    let any_direction = matches!(ty, Type::F32 | Type::F64) && mode.rounding != Rounding::Away;
+    let bad_rounding = match m.rounded() {
+        Some(integral) => integral || !rounds || !(any_direction || mode.rounding == Rounding::Nearest),
+        None => false,
+    };
+    let saturates = ty.is_float() || ty == Type::S32 && matches!(opcode, "add" | "sub" | "mad");
+    if bad_rounding || (mode.sat && !saturates) || (mode.ftz && !ty.is_float()) {
         return Err(m.unsupported());
     }
     if ty == Type::F64 && (mode.sat || (mode.ftz && !matches!(opcode, "rcp" | "rsqrt"))) {

@@ -10,11 +10,18 @@ pub(super) struct Modifiers<'a> {
     rest: Vec<&'a str>,
     pub(super) text: &'a str,
     line: u32,
+    /// A rounding modifier was there, and whether it rounds to an integral value.
+    rounded: Option<bool>,
 }
 
 impl<'a> Modifiers<'a> {
     pub(super) fn of(instruction: &Instruction<'a>) -> Self {
-        Self { rest: instruction.modifiers.clone(), text: instruction.text, line: instruction.line }
+        Self {
+            rest: instruction.modifiers.clone(),
+            text: instruction.text,
+            line: instruction.line,
+            rounded: None,
+        }
     }
 
     /// Takes a modifier if it is there.
@@ -53,6 +60,7 @@ impl<'a> Modifiers<'a> {
             "rp" | "rpi" => Rounding::Up,
             _ => Rounding::Away,
         };
+        self.rounded = Some(name.ends_with('i'));
         Some((rounding, name.ends_with('i')))
     }
 
@@ -60,6 +68,11 @@ impl<'a> Modifiers<'a> {
     pub(super) fn mode(&mut self) -> Mode {
         let rounding = self.rounding().map_or(Rounding::Nearest, |r| r.0);
         Mode { rounding, ftz: self.take("ftz"), sat: self.take("sat") }
+    }
+
+    /// Whether a rounding modifier has been read, and whether it rounds to an integral value.
+    pub(super) fn rounded(&self) -> Option<bool> {
+        self.rounded
     }
 
     /// The error for an instruction that has no meaning here.
