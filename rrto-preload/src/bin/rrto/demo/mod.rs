@@ -95,6 +95,11 @@ fn paths(scene: &Scene, server: String, netem: Option<PathBuf>) -> Result<Vec<Pa
 
 type Measured<'a> = (&'a Path, Mode, Measurement);
 
+/// Tenths say all that a mean of some tens of inferences can.
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
 fn as_json(measured: &[Measured<'_>], arguments: &DemoArgs) -> Result<String> {
     let runs: Vec<_> = measured
         .iter()
@@ -103,9 +108,9 @@ fn as_json(measured: &[Measured<'_>], arguments: &DemoArgs) -> Result<String> {
                 "rtt_ms": path.rtt_ms,
                 "mode": mode.to_string(),
                 "median_ms": m.median_ms,
-                "round_trips": m.round_trips,
-                "control_bytes_up": m.control_up(),
-                "control_bytes_down": m.control_down(),
+                "round_trips": tenths(m.round_trips),
+                "control_bytes_up": tenths(m.control_up()),
+                "control_bytes_down": tenths(m.control_down()),
                 "payload_bytes": measure::PAYLOAD_UP_BYTES + measure::PAYLOAD_DOWN_BYTES,
                 "output_hash": m.output_hash,
             })
