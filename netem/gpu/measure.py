@@ -8,13 +8,14 @@ DIR holds rrto, librrto_preload.so, rrto-gpud and rrto-netem. Programs under RRT
 the GPU's device files are covered, so they cannot have used them. Writes results.json and results.md."""
 
 import argparse
+import concurrent.futures
 import contextlib
 import datetime
+import functools
 import json
 import os
 import pathlib
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -161,39 +162,88 @@ def measure_links(bench, results):
                 print(json.dumps(results["links"][-1]), flush=True)
 
 
-def measure_programs(bench, results):
-    """nvcc-built programs with static cudart, and CuPy: locally, then remotely, outputs compared byte by byte."""
+def build_programs(bench):
+    """Compiles the CUDA programs. Gives them by name."""
     built = bench.scratch / "programs"
-    built.mkdir()
+    built.mkdir(exist_ok=True)
+    flags = ["-O3", "-std=c++17", "-arch=native", "-cudart", "static", "-Xcompiler", "-pthread"]
+    sources = sorted(CUDA_PROGRAMS.glob("*.cu"))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        command = lambda source: ["nvcc", *flags, "-o", built / source.stem, source]
+        list(pool.map(lambda source: bench.run_checked(command(source)), sources))
+    return {source.stem: built / source.stem for source in sources}
+
+
+def compare_program(bench, address, mode, program, arguments, results):
+    """Runs one program locally and remotely; outputs must be the same to the byte, and so must be what it says."""
+    name = " ".join([program.name, *arguments]) + ("" if mode == "pipeline" else f" ({mode})")
+    with section(results, name):
+        outputs, texts = [], []
+        for kind in ("local", "remote"):
+            raw = program.parent / f"{program.name}.{kind}"
+            raw.unlink(missing_ok=True)
+            env = {"RRTO_OUTPUT": str(raw)}
+            command = [program, *arguments]
+            run = bench.run_checked_env if kind == "local" else functools.partial(bench.remote, address, mode)
+            texts.append(run(command, env=env))
+            outputs.append(raw.read_bytes() if raw.exists() else b"")
+        result = {"bit_identical": outputs[0] == outputs[1], "same_text": texts[0] == texts[1], "raw_bytes": len(outputs[0])}
+        if texts[0] != texts[1]:
+            result["texts"] = texts
+        results["programs"][name] = result
+        print(name, result, flush=True)
+
+
+def measure_programs(bench, results):
+    """nvcc-built programs with static cudart, and CuPy. Programs whose kernels fault come before others on the same
+    server, and one runs beside a model: a session's fault must not reach another session."""
+    programs = build_programs(bench)
     with bench.server() as address:
-        for source in sorted(CUDA_PROGRAMS.glob("*.cu")):
-            with section(results, source.stem):
-                program = built / source.stem
-                flags = ["-O3", "-std=c++17", "-arch=native", "-cudart", "static", "-Xcompiler", "-pthread"]
-                bench.run_checked(["nvcc", *flags, "-o", program, source])
-                outputs, texts = [], []
-                for kind in ("local", "remote"):
-                    raw = built / f"{source.stem}.{kind}"
-                    env = {"RRTO_OUTPUT": str(raw)}
-                    if kind == "local":
-                        texts.append(bench.run_checked_env([program], env))
-                    else:
-                        texts.append(bench.remote(address, "pipeline", [program], env))
-                    outputs.append(raw.read_bytes() if raw.exists() else b"")
-                results["programs"][source.stem] = {
-                    "bit_identical": outputs[0] == outputs[1],
-                    "same_text": texts[0] == texts[1],
-                    "raw_bytes": len(outputs[0]),
-                }
-                if texts[0] != texts[1]:
-                    results["programs"][source.stem]["texts"] = texts
-                print(source.stem, results["programs"][source.stem], flush=True)
+        for fault in ("illegal", "trap", "misaligned", "assert"):
+            compare_program(bench, address, "pipeline", programs["errors"], [fault], results)
+        for program in programs.values():
+            compare_program(bench, address, "pipeline", program, [], results)
+        compare_program(bench, address, "percall", programs["errors"], [], results)
+        compare_program(bench, address, "percall", programs["streams_events"], [], results)
+        with section(results, "fault beside a model"):
+            alone = last_json(bench.run_checked_env(model_program("resnet50", 300)))
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                beside = pool.submit(bench.remote, address, "pipeline", model_program("resnet50", 300))
+                faults = 0
+                while not beside.done():
+                    bench.remote(address, "pipeline", [programs["errors"], "illegal"])
+                    faults += 1
+                identical = last_json(beside.result())["digests"] == alone["digests"]
+            results["programs"][f"resnet50 beside {faults} sessions that fault"] = {"bit_identical": identical}
+        with section(results, "memory"):
+            results["memory"] = added_memory(bench, address, programs["bigcopy"])
+            print("memory", results["memory"], flush=True)
         with section(results, "cupy"):
             program = [sys.executable, HERE / "cupy_sort.py"]
             local = last_json(bench.run_checked_env(program))
             remote = last_json(bench.remote(address, "pipeline", program))
             results["programs"]["cupy_sort"] = {"bit_identical": local == remote}
             print("cupy_sort", results["programs"]["cupy_sort"], flush=True)
+
+
+# Host buffers of bigcopy: two vectors and a pinned one of 64 MiB, and a string of 3 MiB.
+BIGCOPY_BUFFERS_KB = 3 * (64 << 10) + (3 << 10)
+
+
+def added_memory(bench, address, program):
+    """What the preload library adds to a program that copies much: its peak resident set without its own buffers and
+    without what an empty process of the same executable has (its cudart finds no driver and stops)."""
+    environment = {"RRTO_SERVER": address, "RRTO_CERTS": str(bench.certs), "RRTO_ROBOT": "robot"}
+    preload = {"LD_PRELOAD": str(bench.binaries / "librrto_preload.so"), **environment}
+    empty = peak_rss_kb([program], {"CUDA_VISIBLE_DEVICES": ""})
+    remote = peak_rss_kb([program], preload)
+    return {"peak_kb": remote, "buffers_kb": BIGCOPY_BUFFERS_KB, "empty_kb": empty, "added_kb": remote - BIGCOPY_BUFFERS_KB}
+
+
+def peak_rss_kb(command, env):
+    child = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, env={**os.environ, **env})
+    _, _, usage = os.wait4(child.pid, 0)
+    return usage.ru_maxrss
 
 
 @contextlib.contextmanager
@@ -247,6 +297,9 @@ def markdown(results):
     lines += ["", "| program | bit-identical | same output text |", "|---|---|---|"]
     for name, r in results["programs"].items():
         lines.append(f"| {name} | {'yes' if r['bit_identical'] else 'NO'} | {'yes' if r.get('same_text', True) else 'NO'} |")
+    if "memory" in results:
+        lines += ["", f"The preload library adds {results['memory']['added_kb'] / 1024:.1f} MiB to a program that copies 64 MiB to and fro"]
+        lines[-1] += " (peak resident set, less the program's own buffers; everything else of the process counted as ours)."
     if results["failures"]:
         lines += ["", "Failed: " + ", ".join(results["failures"])]
     return "\n".join(lines) + "\n"
@@ -272,7 +325,6 @@ def main():
         measure_models(bench, [name for name in MODELS if wanted(name)], results)
         if wanted("links"):
             measure_links(bench, results)
-        results["peak_child_rss_kb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     (arguments.results / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (arguments.results / "results.md").write_text(markdown(results))
     print(markdown(results))

@@ -108,7 +108,7 @@ def main():
     def difference(before, after, divisor):
         if before is None or after is None:
             return None
-        return {k: (after[k] - before[k]) / divisor for k in after if isinstance(after[k], (int, float)) and k in before}
+        return {name: (after[name] - before[name]) / divisor for name in after if name not in ("mode", "rtt_ms")}
 
     print(
         json.dumps(
