@@ -99,10 +99,9 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("rrto-gpud listening on ")?.trim().parse().ok());
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            line.strip_prefix("rrto-gpud listening on ")?.split_whitespace().next()?.parse().ok()
+        });
         let log = || fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         let address = address.unwrap_or_else(|| panic!("the server did not start:\n{}", log()));
         Self { child, address, folder }
