@@ -26,6 +26,7 @@ macro_rules! driver {
     };
 }
 
+#[allow(non_snake_case, reason = "functions have the names that libcuda exports")]
 fn local_calls(criterion: &mut Criterion) {
     let attributes = vec![Some(1); ATTRIBUTE_SLOTS];
     rrto_preload::runtime::start_without_server(DeviceInfo { attributes, ..DeviceInfo::default() });

@@ -17,6 +17,7 @@ pub mod boundary;
 mod client;
 pub mod context;
 pub mod entry;
+mod lane;
 pub mod log;
 mod marshal;
 pub mod private_tables;

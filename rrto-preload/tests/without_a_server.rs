@@ -20,7 +20,7 @@ macro_rules! driver {
     )* };
 }
 
-#[allow(non_snake_case)]
+#[allow(non_snake_case, reason = "functions have the names that libcuda exports")]
 mod c {
     use super::*;
 

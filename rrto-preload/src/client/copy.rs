@@ -54,6 +54,9 @@ impl Call<'_> {
             return Ok(());
         }
         self.check_device(dst, bytes)?;
+        if self.is_device(from.address() as u64) {
+            return self.copy_device(dst, from.address() as u64, bytes, stream);
+        }
         let source = from.source(bytes)?;
         // What an earlier copy has yet to write there is what this one has to read.
         self.settle(self.client.deliveries.overlapping(&source.range()));
@@ -77,6 +80,9 @@ impl Call<'_> {
             return Ok(());
         }
         self.check_device(src, bytes)?;
+        if self.is_device(to.address() as u64) {
+            return self.copy_device(to.address() as u64, src, bytes, stream);
+        }
         let destination = to.destination(bytes)?;
         let is_pinned = || self.client.pinned.holds(to.address() as u64, bytes);
         if until == Until::Queued && self.client.mode != Mode::Percall && is_pinned() {
@@ -149,8 +155,7 @@ impl Call<'_> {
         stream: Handle,
         until: Until,
     ) -> Result<(), CuResult> {
-        let is_device = |address| self.client.memory.holds(address, 0);
-        match (is_device(dst), is_device(src)) {
+        match (self.is_device(dst), self.is_device(src)) {
             (true, true) => self.copy_device(dst, src, bytes, stream),
             (true, false) => self.copy_in(dst, HostAddress::of(src)?, bytes, stream),
             (false, true) => self.copy_out(HostAddress::of(dst)?, src, bytes, stream, until),
@@ -214,6 +219,12 @@ impl Call<'_> {
             self.settle(self.client.deliveries.on_stream(stream, last));
         }
         self.client.deliveries.take_failure().map_or(Ok(()), Err)
+    }
+
+    /// Whether an address is the device's, whatever the program calls it: with unified addressing the driver copies
+    /// where the addresses say, and so a mistaken direction works there.
+    fn is_device(&self, address: u64) -> bool {
+        self.client.memory.holds(address, 0)
     }
 
     /// The driver's own check of a device range.

@@ -5,6 +5,11 @@ use rrto_core::operator::{Handle, Operator, Value};
 
 use super::{Call, answer, done};
 use crate::context::ContextHandle;
+use crate::log;
+
+/// So many allocations are passed over because they lie where the program has something of its own. The first is rare
+/// already: both have chosen the same out of 2^47 addresses.
+const PASSED_OVER_MAX: usize = 8;
 
 /// A range of device memory that the program may use.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +28,45 @@ impl Call<'_> {
         if bytes == 0 {
             return Err(CuResult::INVALID_VALUE);
         }
-        let address =
-            answer!(self, Operator::MemAlloc { bytes }, "MemAlloc", Value::Address(address) => address)?;
+        let allocate = || answer!(self, Operator::MemAlloc { bytes }, "MemAlloc", Value::Address(address) => (address, bytes));
+        let (address, bytes) = self.apart(allocate)?;
         self.note_region(address, bytes, None);
         Ok(address)
+    }
+
+    /// Allocates, address and length, where the program has nothing of its own.
+    fn apart(&self, allocate: impl Fn() -> Result<(u64, u64), CuResult>) -> Result<(u64, u64), CuResult> {
+        let mut passed_over = Vec::new();
+        let allocated = loop {
+            let (address, bytes) = match (allocate(), passed_over.pop()) {
+                (Ok(new), last) => {
+                    passed_over.extend(last);
+                    new
+                }
+                // There is no room for both; what there is has to do.
+                (Err(CuResult::OUT_OF_MEMORY), Some(last)) => {
+                    log::error!(
+                        "device memory and the program's own have the same addresses: start it again"
+                    );
+                    break Ok(last);
+                }
+                (Err(error), last) => {
+                    passed_over.extend(last);
+                    break Err(error);
+                }
+            };
+            if self.client.reservations.reserve(address, bytes).is_ok()
+                || passed_over.len() == PASSED_OVER_MAX
+            {
+                break Ok((address, bytes));
+            }
+            passed_over.push((address, bytes));
+        };
+        // Kept until now, so that the driver did not give them again.
+        for (address, _) in passed_over {
+            self.send(Operator::MemFree { address })?;
+        }
+        allocated
     }
 
     /// cuMemAllocPitch: the address, and bytes from row to row.
@@ -39,15 +79,20 @@ impl Call<'_> {
         if width_bytes == 0 || height == 0 || ![4, 8, 16].contains(&element_bytes) {
             return Err(CuResult::INVALID_VALUE);
         }
-        let operator = Operator::MemAllocPitch { width_bytes, height, element_bytes };
-        let (address, pitch) = answer!(self, operator, "MemAllocPitch",
-            Value::Pitched { address, pitch_bytes } => (address, pitch_bytes))?;
-        self.note_region(address, pitch.saturating_mul(height), None);
-        Ok((address, pitch))
+        let allocate = || {
+            let operator = Operator::MemAllocPitch { width_bytes, height, element_bytes };
+            answer!(self, operator, "MemAllocPitch",
+                Value::Pitched { address, pitch_bytes } => (address, pitch_bytes.saturating_mul(height)))
+        };
+        let (address, bytes) = self.apart(allocate)?;
+        self.note_region(address, bytes, None);
+        Ok((address, bytes / height))
     }
 
     /// Device memory that the program may use from now on.
     pub(super) fn note_region(&self, address: u64, bytes: u64, variable_of: Option<Handle>) {
+        // Variables of modules come with their modules, and there is no other place to be had for them.
+        let _ = self.client.reservations.reserve(address, bytes);
         let region = Region { context: self.context, id: self.client.new_handle().0, variable_of };
         self.client.memory.insert(address, bytes, region);
     }

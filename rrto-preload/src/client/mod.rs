@@ -41,6 +41,7 @@ use rrto_quic::Submission;
 
 use crate::context::ContextHandle;
 use crate::log;
+use crate::marshal::Reservations;
 
 pub(crate) use copy::{Fill, Until};
 pub(crate) use deliveries::Deliveries;
@@ -64,6 +65,7 @@ pub(crate) struct Client {
     libraries: handles::Table<module::Library>,
     kernels: handles::Table<Arc<Kernel>>,
     memory: ranges::Ranges<memory::Region>,
+    reservations: Reservations,
     pinned: ranges::Ranges<host_memory::Pinned>,
     deliveries: Arc<Deliveries>,
     answers: cache::Answers,
@@ -102,6 +104,7 @@ impl Client {
             libraries: handles::Table::default(),
             kernels: handles::Table::default(),
             memory: ranges::Ranges::default(),
+            reservations: Reservations::default(),
             pinned: ranges::Ranges::default(),
             deliveries,
             answers: cache::Answers::default(),

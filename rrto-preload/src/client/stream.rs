@@ -5,6 +5,7 @@ use rrto_core::operator::{Handle, Operator};
 
 use super::{Call, Client, done, handles};
 use crate::context::ContextHandle;
+use crate::lane;
 
 /// CU_STREAM_NON_BLOCKING.
 const NON_BLOCKING: u32 = 1;
@@ -48,6 +49,23 @@ impl Client {
     }
 }
 
+impl Client {
+    /// A host thread has ended: its own default streams go.
+    pub(crate) fn end_lane(&self, lane: u32) {
+        let mut ended = Vec::new();
+        self.lane_streams().retain(|(context, owner), stream| {
+            if *owner == lane {
+                ended.push((*context, *stream));
+            }
+            *owner != lane
+        });
+        for (context, stream) in ended {
+            // There is nobody to tell an error.
+            let _ = self.call(lane, context).and_then(|call| call.destroy_stream(handles::visible(stream)));
+        }
+    }
+}
+
 impl Call<'_> {
     /// The stream that a program means. A lane's own default stream is made when it is first meant.
     pub(crate) fn stream(&self, stream: usize, default: DefaultStream) -> Result<Handle, CuResult> {
@@ -61,6 +79,7 @@ impl Call<'_> {
             return Ok(known);
         }
         let made = self.create_stream(0, 0)?;
+        lane::watch();
         self.client.lane_streams().insert(key, made);
         Ok(made)
     }

@@ -14,6 +14,7 @@ mod host;
 mod image;
 mod jit;
 mod launch;
+mod reservation;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub(crate) use host::{Destination, HostAddress};
 pub(crate) use image::{Image, file_image};
 pub(crate) use jit::JitOptions;
 pub(crate) use launch::{Extra, LaunchConfig, Params};
+pub(crate) use reservation::Reservations;
 
 /// `T *` for an answer: null, or writable.
 #[repr(transparent)]

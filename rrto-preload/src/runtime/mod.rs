@@ -4,7 +4,6 @@
 //! is not repeated, because every copy of the CUDA runtime in a process tries again and each would wait.
 
 mod config;
-mod lane;
 mod nowhere;
 mod statistics;
 
@@ -19,10 +18,9 @@ use rrto_quic::{Link, LinkConfig};
 use crate::client::{Call, Client, Deliveries};
 use crate::context::{ContextHandle, contexts};
 use crate::private_tables::{DeviceFacts, Facts};
-use crate::{boundary, log};
+use crate::{boundary, lane, log};
 
 use config::Config;
-pub(crate) use lane::lane;
 
 /// What cuDriverGetVersion answers: the version whose functions the table has. It must not change when the server is
 /// known, because cudart asks before it initialises and hashes the answer afterwards.
@@ -68,7 +66,7 @@ pub(crate) fn call() -> Result<Call<'static>, CuResult> {
 /// A call in a given context.
 #[inline]
 pub(crate) fn call_in(client: &'static Client, context: ContextHandle) -> Result<Call<'static>, CuResult> {
-    client.call(lane(), context)
+    client.call(lane::lane(), context)
 }
 
 /// What cudart's integrity check is about.
@@ -110,6 +108,7 @@ fn connect() -> Result<Session, CuResult> {
     );
     let device: DeviceInfo = welcome.device.clone();
     boundary::at_end(farewell);
+    lane::at_end(lane_farewell);
     Ok(Session { client: Client::new(device, config.mode, Box::new(link), deliveries), config })
 }
 
@@ -133,6 +132,16 @@ fn farewell() {
         }
         remote.close(FAREWELL_LIMIT);
     }
+}
+
+/// Runs when a thread ends that has something of its own in the session.
+fn lane_farewell(lane: u32) {
+    boundary::guard(|| {
+        if let Ok(client) = client() {
+            client.end_lane(lane);
+        }
+        CuResult::SUCCESS
+    });
 }
 
 /// A session with nothing at its other end, for measuring what is answered in the client. Not part of the interface.

@@ -79,7 +79,7 @@ fn engines(mode: Mode, device_bytes: usize) -> (Client, Arc<Engines>) {
     let pair = Mutex::new(Pair::new(mode, ClientLimits::default(), FakeDevice::new(device_bytes)));
     let engines = Arc::new(Engines { pair, deliveries: deliveries.clone() });
     let client = Client::new(device(), mode, Box::new(engines.clone()), deliveries);
-    // Address 0 is the fake device's first byte.
+    // Address 0 is the fake device's first byte, and no host address is below its end.
     client.memory.insert(
         0,
         device_bytes as u64,
@@ -249,7 +249,7 @@ fn an_error_of_a_copy_nobody_waited_for_is_given_by_the_next_that_waits() {
 fn ranges_are_checked_at_once() {
     let (client, recorder) = recorded();
     let call = call(&client);
-    recorder.answer(Ok(Value::Address(0x1000)));
+    recorder.answer(Ok(Value::Address(NOWHERE + 0x1000)));
     let memory = call.allocate(256).unwrap();
     recorder.sent();
     let mut host = [0; 512];
@@ -281,6 +281,23 @@ fn ranges_are_checked_at_once() {
         let fill = Fill { address, pitch_bytes, value: 0, element_bytes, width, height };
         assert_eq!(call.fill(fill, LEGACY), expected, "{fill:?}");
     }
+}
+
+#[test]
+fn a_device_address_called_a_host_address_is_the_devices() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    recorder.answer(Ok(Value::Address(NOWHERE + 0x1000)));
+    call.allocate(256).unwrap();
+    recorder.sent();
+    let mistaken = HostAddress::of(NOWHERE + 0x1080).unwrap();
+    call.copy_in(NOWHERE + 0x1000, mistaken, 16, LEGACY).unwrap();
+    call.copy_out(mistaken, NOWHERE + 0x1000, 16, LEGACY, Until::Done).unwrap();
+    let copy = |dst, src| Operator::CopyDevice { dst, src, bytes: 16, stream: LEGACY };
+    assert_eq!(
+        recorder.operators(),
+        [copy(NOWHERE + 0x1000, NOWHERE + 0x1080), copy(NOWHERE + 0x1080, NOWHERE + 0x1000)]
+    );
 }
 
 #[test]

@@ -14,6 +14,10 @@ use rrto_core::wire::{ATTRIBUTE_SLOTS, DeviceInfo, Mode};
 use super::*;
 use recorder::Recorder;
 
+/// Where device memory is in tests: beyond what any machine can map, so that tests in one process do not get into each
+/// other's reservations.
+const NOWHERE: u64 = 1 << 60;
+
 /// Any context will do: the client only keeps handles.
 fn context(raw: usize) -> ContextHandle {
     ContextHandle::from_raw(raw).unwrap()

@@ -1,7 +1,7 @@
 //! Streams, events, modules, kernels and memory: what is known here, and what travels.
 
 use super::*;
-use crate::marshal::HostAddress;
+use crate::marshal::{Block, HostAddress};
 
 #[test]
 fn a_stream_is_what_it_was_made_as() {
@@ -100,19 +100,50 @@ fn memory() {
     assert_eq!(call.allocate(0), Err(CuResult::INVALID_VALUE));
     recorder.answer(Err(CuResult::OUT_OF_MEMORY));
     assert_eq!(call.allocate(1 << 50), Err(CuResult::OUT_OF_MEMORY));
-    recorder.answer(Ok(Value::Address(0x7000)));
-    assert_eq!(call.allocate(256), Ok(0x7000));
-    recorder.answer(Ok(Value::Pitched { address: 0x8000, pitch_bytes: 512 }));
-    assert_eq!(call.allocate_pitched(100, 3, 4), Ok((0x8000, 512)));
-    let facts = client.pointer(0x8000 + 1535).unwrap();
-    assert_eq!((facts.place, facts.start, facts.bytes), (Place::Device, 0x8000, 1536));
-    assert_ne!(facts.id, client.pointer(0x7000).unwrap().id);
-    assert_eq!(client.pointer(0x7100), None);
+    recorder.answer(Ok(Value::Address(NOWHERE + 0x7000)));
+    assert_eq!(call.allocate(256), Ok(NOWHERE + 0x7000));
+    recorder.answer(Ok(Value::Pitched { address: NOWHERE + 0x8000, pitch_bytes: 512 }));
+    assert_eq!(call.allocate_pitched(100, 3, 4), Ok((NOWHERE + 0x8000, 512)));
+    let facts = client.pointer(NOWHERE + 0x8000 + 1535).unwrap();
+    assert_eq!((facts.place, facts.start, facts.bytes), (Place::Device, NOWHERE + 0x8000, 1536));
+    assert_ne!(facts.id, client.pointer(NOWHERE + 0x7000).unwrap().id);
+    assert_eq!(client.pointer(NOWHERE + 0x7100), None);
     recorder.sent();
-    assert_eq!((call.free(0), call.free(0x7001), call.free(0x1234)), (Ok(()), invalid, invalid));
+    assert_eq!((call.free(0), call.free(NOWHERE + 0x7001), call.free(0x1234)), (Ok(()), invalid, invalid));
     assert_eq!(recorder.sent(), []);
-    assert_eq!((call.free(0x7000), call.free(0x7000)), (Ok(()), invalid));
-    assert_eq!(recorder.operators(), [Operator::MemFree { address: 0x7000 }]);
+    assert_eq!((call.free(NOWHERE + 0x7000), call.free(NOWHERE + 0x7000)), (Ok(()), invalid));
+    assert_eq!(recorder.operators(), [Operator::MemFree { address: NOWHERE + 0x7000 }]);
+}
+
+#[test]
+fn device_memory_lies_apart_from_the_programs() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let own = Block::new(1 << 16).unwrap();
+    let (taken, free) = (own.address() as u64, NOWHERE + 0x7000);
+    recorder.answer(Ok(Value::Address(taken)));
+    recorder.answer(Ok(Value::Address(free)));
+    assert_eq!(call.allocate(256), Ok(free));
+    let alloc = || Operator::MemAlloc { bytes: 256 };
+    assert_eq!(recorder.operators(), [alloc(), alloc(), Operator::MemFree { address: taken }]);
+    // Where there is only one place, it is that.
+    recorder.answer(Ok(Value::Address(taken)));
+    recorder.answer(Err(CuResult::OUT_OF_MEMORY));
+    assert_eq!(call.allocate(256), Ok(taken));
+    assert_eq!(recorder.operators().len(), 2);
+}
+
+#[test]
+fn a_threads_default_stream_goes_with_it() {
+    let (client, recorder) = recorded();
+    let lane = |lane| client.call(lane, context(16)).unwrap();
+    let [first, second] = [1, 2].map(|of| lane(of).stream(2, DefaultStream::Legacy).unwrap());
+    recorder.sent();
+    client.end_lane(1);
+    client.end_lane(1);
+    assert_eq!(recorder.operators(), [Operator::StreamDestroy { stream: first }]);
+    assert_eq!(lane(2).stream(2, DefaultStream::Legacy), Ok(second));
+    assert_ne!(lane(1).stream(2, DefaultStream::Legacy), Ok(first));
 }
 
 #[test]
@@ -128,17 +159,17 @@ fn pinned_memory() {
     assert_eq!(call.host_flags(memory), Ok(2));
     assert_eq!(client.pointer(address as u64 + 99).unwrap().place, Place::Host);
     assert_eq!(recorder.sent(), [], "host memory is this machine's own");
-    recorder.answer(Ok(Value::Address(0x9000)));
-    assert_eq!(call.host_device_pointer(memory), Ok(0x9000));
-    assert_eq!(call.host_device_pointer(HostAddress::of(address as u64 + 4).unwrap()), Ok(0x9004));
-    assert_eq!(client.pointer(address as u64 + 4).unwrap().device_address, Some(0x9004));
+    recorder.answer(Ok(Value::Address(NOWHERE + 0x9000)));
+    assert_eq!(call.host_device_pointer(memory), Ok(NOWHERE + 0x9000));
+    assert_eq!(call.host_device_pointer(HostAddress::of(address as u64 + 4).unwrap()), Ok(NOWHERE + 0x9004));
+    assert_eq!(client.pointer(address as u64 + 4).unwrap().device_address, Some(NOWHERE + 0x9004));
     assert_eq!(recorder.operators().len(), 2, "an allocation and its zeroes");
     let mut other = [0; 8];
     let other = HostAddress::to(&mut other);
     assert_eq!(call.free_host(other), Err(CuResult::INVALID_VALUE));
     assert_eq!(call.unregister_host(memory), Err(CuResult::HOST_MEMORY_NOT_REGISTERED));
     call.free_host(memory).unwrap();
-    assert_eq!(recorder.operators(), [Operator::MemFree { address: 0x9000 }]);
+    assert_eq!(recorder.operators(), [Operator::MemFree { address: NOWHERE + 0x9000 }]);
     call.register_host(other, 8, 0).unwrap();
     assert_eq!(call.register_host(other, 4, 0), Err(CuResult::HOST_MEMORY_ALREADY_REGISTERED));
     let large = HostAddress::of(call.allocate_host(1 << 20, 2).unwrap() as u64).unwrap();
@@ -192,7 +223,7 @@ fn a_context_takes_its_objects_with_it() {
     let [ending, staying] = [16, 32].map(|raw| client.call(0, context(raw)).unwrap());
     let library = visible(ending.load_library(b"ptx\0", false).unwrap());
     let mut objects = Vec::new();
-    for (call, address) in [(ending, 0x1000), (staying, 0x2000)] {
+    for (call, address) in [(ending, NOWHERE + 0x1000), (staying, NOWHERE + 0x2000)] {
         recorder.answer(Ok(Value::Address(address)));
         call.allocate(16).unwrap();
         let stream = call.stream(0, DefaultStream::PerThread).unwrap();
@@ -201,10 +232,10 @@ fn a_context_takes_its_objects_with_it() {
     recorder.sent();
     ending.end_context(context(16)).unwrap();
     let destroyed = recorder.operators();
-    assert!(destroyed.contains(&Operator::MemFree { address: 0x1000 }), "{destroyed:?}");
+    assert!(destroyed.contains(&Operator::MemFree { address: NOWHERE + 0x1000 }), "{destroyed:?}");
     assert!(destroyed.contains(&Operator::StreamDestroy { stream: objects[0].0 }), "{destroyed:?}");
     assert_eq!(destroyed.len(), 4, "a synchronisation and three objects: {destroyed:?}");
-    assert!(client.pointer(0x1000).is_none() && client.pointer(0x2000).is_some());
+    assert!(client.pointer(NOWHERE + 0x1000).is_none() && client.pointer(NOWHERE + 0x2000).is_some());
     assert_eq!(staying.stream(0, DefaultStream::PerThread), Ok(objects[1].0));
     assert_eq!(staying.event_query(objects[0].1), Err(CuResult::INVALID_HANDLE));
     assert_eq!(staying.event_query(objects[1].1), Ok(()));

@@ -1,0 +1,52 @@
+//! Lanes: the program's host threads, numbered.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A thread that has not called yet.
+const NONE: u32 = u32::MAX;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+static AT_END: OnceLock<fn(u32)> = OnceLock::new();
+
+thread_local! {
+    /// Has no destructor, so that reading it is one load.
+    static LANE: Cell<u32> = const { Cell::new(NONE) };
+    static WATCH: Watch = const { Watch(Cell::new(NONE)) };
+}
+
+/// The calling thread's number: 0 for the first that calls CUDA, and so on.
+#[inline]
+pub(crate) fn lane() -> u32 {
+    match LANE.get() {
+        NONE => {
+            let lane = NEXT.fetch_add(1, Ordering::Relaxed);
+            LANE.set(lane);
+            lane
+        }
+        lane => lane,
+    }
+}
+
+/// Sets what to do when a thread ends that [`watch`] was called on. Only the first function set counts.
+pub(crate) fn at_end(farewell: fn(u32)) {
+    let _ = AT_END.set(farewell);
+}
+
+/// The calling thread has something of its own that goes with it.
+pub(crate) fn watch() {
+    // Fails on a thread that is ending already; what it has then stays until the session ends.
+    let _ = WATCH.try_with(|watch| watch.0.set(lane()));
+}
+
+/// The number of a thread that is watched.
+struct Watch(Cell<u32>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let (Some(farewell), true) = (AT_END.get(), self.0.get() != NONE) {
+            farewell(self.0.get());
+        }
+    }
+}
