@@ -1,6 +1,7 @@
 //! The command line.
 
 mod units;
+mod worker;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use clap::Parser;
 use rrto_quic::Credentials;
 use tracing::level_filters::LevelFilter;
+
+pub use worker::WorkerArgs;
 
 /// UDP port that the daemon listens on unless told otherwise. Not registered with IANA for anything.
 pub const DEFAULT_PORT: u16 = 7786;
@@ -48,6 +51,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub gpu: usize,
 
+    /// Execute all programs in this one process: a little faster, but a fault of one program ends all of them
+    #[arg(long)]
+    pub in_process: bool,
+
     /// UDP address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)))]
     pub listen: SocketAddr,
@@ -83,6 +90,25 @@ impl Args {
     pub fn credentials(&self) -> Credentials {
         let file = |name| self.certs.join(name);
         Credentials { ca: file("ca.pem"), certificate: file("server.pem"), key: file("server.key") }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Invocation {
+    /// To be the server.
+    Serve(Args),
+    /// To be one session's worker of a server.
+    Work(WorkerArgs),
+}
+
+impl Invocation {
+    /// Reads the command line; ends the process, with an explanation, if it is not a proper one.
+    pub fn parse() -> Self {
+        match WorkerArgs::of(std::env::args_os()) {
+            Some(line) => Invocation::Work(WorkerArgs::parse_from(line)),
+            None => Invocation::Serve(Args::parse()),
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 #[cfg(test)]
 pub(crate) mod fake;
 mod footprint;
-mod pace;
+pub(crate) mod pace;
 
 use std::time::{Duration, Instant};
 

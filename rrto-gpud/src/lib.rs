@@ -6,12 +6,16 @@
 //! gate      who gets a session
 //! session   one session: its thread, its end, its faults
 //! executor  issues operators in order, polls for completions
-//! device/   what executes: a GPU, or the software GPU
+//! device/   what executes: a GPU, or the software GPU; in this process, or in one for each session
 //! ```
 //!
-//! Each session has a thread of its own, named by `rrto-quic`, and its own context on the device; nothing that one
-//! session does or suffers is seen by another, except that they share the device. No thread here ever waits for the
-//! device. `unsafe` lives in `device::cuda` alone, which CI holds.
+//! Each session has a thread of its own, named by `rrto-quic`, and its own context on the device. On a GPU that context
+//! is in a process of its own (`device::process`), because a kernel's fault spoils every context of its process: so
+//! nothing that one session does or suffers is seen by another, except that they share the device.
+//!
+//! A session's thread waits for the device only where CUDA leaves no choice (freeing memory, unloading code), where the
+//! session has exhausted its memory for copies in flight, and at the session's end; a synchronising call is a completion
+//! that is polled for. `unsafe` lives in `device::cuda` alone, which CI holds.
 
 pub mod cli;
 pub mod daemon;

@@ -3,16 +3,19 @@
 #![forbid(unsafe_code)]
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use clap::Parser;
-use rrto_gpud::cli::{Args, DeviceKind};
+use rrto_gpud::cli::{Args, DeviceKind, Invocation, WorkerArgs};
 use rrto_gpud::daemon::Daemon;
-use rrto_gpud::device::Device;
 use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::device::cuda::CudaDevice;
+use rrto_gpud::device::process::{ProcessDevice, WorkerCommand, worker};
+use rrto_gpud::device::{Device, DeviceError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -24,10 +27,21 @@ const TRANSPORT_THREADS: usize = 4;
 /// What shells give for a process that ended by SIGINT.
 const INTERRUPTED: i32 = 130;
 
+/// This program, even if its file has been replaced by a newer one's since.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 fn main() -> ExitCode {
-    let args = Args::parse();
-    start_log(args.log_level);
-    match run(&args) {
+    let ended = match Invocation::parse() {
+        Invocation::Serve(args) => {
+            start_log(args.log_level);
+            run(&args)
+        }
+        Invocation::Work(args) => {
+            start_log(args.log_level);
+            work(&args)
+        }
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log may be off; why nothing runs is told anyway. If stderr is gone, nobody is there to be told.
@@ -56,15 +70,41 @@ fn run(args: &Args) -> anyhow::Result<()> {
     })
 }
 
+/// The device that sessions are opened on. The software GPU confines its faults to their sessions, and needs no
+/// processes for that.
 fn open_device(args: &Args) -> anyhow::Result<Arc<dyn Device>> {
-    Ok(match args.device {
-        DeviceKind::Cuda => Arc::new(CudaDevice::new(args.gpu).map_err(|error| {
+    let device: Result<Arc<dyn Device>, DeviceError> = match args.device {
+        DeviceKind::Cpu => CpuDevice::new().map(|device| Arc::new(device) as _),
+        DeviceKind::Cuda if args.in_process => CudaDevice::new(args.gpu).map(|device| Arc::new(device) as _),
+        DeviceKind::Cuda => {
+            let arguments = WorkerArgs::new(args, args.device).command_line();
+            let command = WorkerCommand { program: PathBuf::from(THIS_PROGRAM), arguments };
+            ProcessDevice::new(command).map(|device| Arc::new(device) as _)
+        }
+    };
+    device.map_err(|error| match args.device {
+        DeviceKind::Cpu => anyhow!("cannot use the software GPU: {error}"),
+        DeviceKind::Cuda => {
             anyhow!("cannot use GPU {}: {error}\nTo serve the software GPU instead: --device cpu", args.gpu)
-        })?),
-        DeviceKind::Cpu => {
-            Arc::new(CpuDevice::new().map_err(|error| anyhow!("cannot use the software GPU: {error}"))?)
         }
     })
+}
+
+/// Is one session's worker: the socket to the server is the standard input.
+fn work(args: &WorkerArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _inside = runtime.enter();
+    // A service manager sends these to all processes of the server. It is the server that ends its sessions then, and
+    // workers end with them; the handlers stay for as long as the process does, and do nothing.
+    let _ignored = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
+    let socket = UnixStream::from(socket);
+    let (device, gpu) = (args.device, args.gpu);
+    let served = match device {
+        DeviceKind::Cuda => worker::serve(socket, || CudaDevice::new(gpu)),
+        DeviceKind::Cpu => worker::serve(socket, CpuDevice::new),
+    };
+    served.context("a worker failed; only a server starts one")
 }
 
 /// The one line on stdout, for people and for scripts that wait for it.

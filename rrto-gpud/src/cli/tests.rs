@@ -24,7 +24,7 @@ fn a_short_line_is_enough() {
     let args = parse("--device cpu --certs c").unwrap();
     assert_eq!(args.device, DeviceKind::Cpu);
     assert_eq!(args.listen.port(), DEFAULT_PORT);
-    assert_eq!((args.session_memory, args.metrics), (None, None));
+    assert_eq!((args.session_memory, args.metrics, args.in_process), (None, None, false));
     assert_eq!(args.session_idle, Duration::from_secs(30));
     let credentials = args.credentials();
     assert_eq!(credentials.ca, PathBuf::from("c/ca.pem"));
@@ -34,11 +34,12 @@ fn a_short_line_is_enough() {
 
 #[test]
 fn everything_can_be_given() {
-    let line = "--device cuda --gpu 2 --listen [::1]:99 --certs c --max-sessions 3 --session-memory 4GiB \
+    let line = "--device cuda --gpu 2 --in-process --listen [::1]:99 --certs c --max-sessions 3 --session-memory 4GiB \
                 --session-idle 1.5 --metrics 9464 --log-level debug";
     let expected = Args {
         device: DeviceKind::Cuda,
         gpu: 2,
+        in_process: true,
         listen: "[::1]:99".parse().unwrap(),
         certs: "c".into(),
         max_sessions: 3,
@@ -48,6 +49,21 @@ fn everything_can_be_given() {
         log_level: LevelFilter::DEBUG,
     };
     assert_eq!(parse(line).unwrap(), expected);
+}
+
+#[test]
+fn a_worker_is_told_what_its_server_was() {
+    for device in [DeviceKind::Cuda, DeviceKind::Cpu] {
+        for log_level in [LevelFilter::OFF, LevelFilter::INFO, LevelFilter::TRACE] {
+            let worker = WorkerArgs { device, gpu: 3, log_level };
+            let program = std::iter::once("rrto-gpud".into());
+            let line = WorkerArgs::of(program.chain(worker.command_line())).unwrap();
+            assert_eq!(WorkerArgs::try_parse_from(line).unwrap(), worker);
+        }
+    }
+    assert_eq!(WorkerArgs::of(["rrto-gpud", "--certs", "--worker"].map(Into::into)), None);
+    assert!(!Args::command().render_long_help().to_string().contains("--worker"));
+    WorkerArgs::command().debug_assert();
 }
 
 #[test]

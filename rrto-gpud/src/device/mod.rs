@@ -1,19 +1,24 @@
 //! What a session executes on: a real GPU, or the software GPU.
 //!
 //! A [`Device`] is one per process; it opens a [`Context`] for each session, on that session's executor thread, which
-//! is the only one that ever uses it. A context never blocks that thread on the device: an operator that completes
-//! later is [`Progress::Pending`], and its outcome comes out of [`Context::poll`]. So one lane's wait never holds up
-//! another's work.
+//! is the only one that ever uses it. An operator that completes later is [`Progress::Pending`], and its outcome comes
+//! out of [`Context::poll`]; so one lane's wait never holds up another's work. A context does block its thread where
+//! the driver gives no other choice (freeing memory, unloading code), where the session's staging memory is exhausted,
+//! and at the session's end.
+//!
+//! With [`process`], each session's context is in a process of its own.
 
 pub mod cpu;
 pub mod cuda;
+pub mod process;
 
 use bytes::Bytes;
 use rrto_core::operator::{Operator, Outcome};
 use rrto_core::wire::DeviceInfo;
+use serde::{Deserialize, Serialize};
 
 /// What a session may hold on the device.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// Device memory, bytes; past it an allocation is `CUDA_ERROR_OUT_OF_MEMORY`.
     pub memory_bytes: u64,

@@ -17,7 +17,7 @@ const GROWTH_DIVISOR: u32 = 32;
 
 /// The waits between polls since something last happened.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     spins: u32,
     wait: Duration,
 }
@@ -30,7 +30,7 @@ impl Default for Pace {
 
 impl Pace {
     /// How long to wait before the next poll; zero is to be followed by a yield.
-    pub(super) fn next_wait(&mut self) -> Duration {
+    pub(crate) fn next_wait(&mut self) -> Duration {
         if let Some(left) = self.spins.checked_sub(1) {
             self.spins = left;
             return Duration::ZERO;

@@ -1,0 +1,79 @@
+//! What the server and a worker say to each other.
+//!
+//! ```text
+//! frame:  u32 LE length of the head, u32 LE length of the body, head, body
+//! head:   a postcard-coded ToWorker or ToServer
+//! body:   the raw bytes of a payload, so that they are never coded; empty where the head has none
+//! ```
+//!
+//! Both ends are the same program, so there is neither a version nor a negotiation. The worker starts with
+//! [`ToServer::Ready`] or [`ToServer::Refused`] and waits for [`ToWorker::Open`], to which it answers
+//! [`ToServer::Opened`] or [`ToServer::Refused`]; from there on calls go one way and outcomes the other. Closing the
+//! socket is how either side ends it.
+
+use rrto_core::api::CuResult;
+use rrto_core::operator::{MAX_PAYLOAD_BYTES, Operator, Value};
+use rrto_core::wire::{DeviceInfo, MAX_FRAME_BYTES};
+use serde::{Deserialize, Serialize};
+
+use crate::device::Limits;
+
+/// The longest head: like the wire's frames, room for the kernel names of a large library.
+pub(super) const MAX_HEAD_BYTES: usize = MAX_FRAME_BYTES;
+
+/// The longest body.
+pub(super) const MAX_BODY_BYTES: usize = MAX_PAYLOAD_BYTES as usize;
+
+/// The server speaks.
+#[derive(Serialize, Deserialize, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one, and it is moved once")]
+pub(super) enum ToWorker {
+    /// Open the session's context.
+    Open(Limits),
+    /// Execute this.
+    Call {
+        /// The operator's number.
+        number: u64,
+        /// Whether the body is its payload; a payload may be empty.
+        has_payload: bool,
+        /// The operator.
+        operator: Operator,
+    },
+}
+
+/// The worker speaks.
+#[derive(Serialize, Deserialize, PartialEq, Debug)]
+pub(super) enum ToServer {
+    /// The device is open.
+    Ready(DeviceInfo),
+    /// The context is open.
+    Opened,
+    /// What was to be opened cannot be, for this reason.
+    Refused(String),
+    /// This many operators from this number on have succeeded and answer nothing more.
+    Succeeded {
+        /// The first one's number.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// An operator has failed.
+    Failed {
+        /// Its number.
+        number: u64,
+        /// Why.
+        error: CuResult,
+    },
+    /// An operator has succeeded, and this is its answer: no payload.
+    Answered {
+        /// Its number.
+        number: u64,
+        /// The answer.
+        value: Value,
+    },
+    /// An operator has succeeded, and the body is its answer.
+    Payload {
+        /// Its number.
+        number: u64,
+    },
+}

@@ -1,0 +1,226 @@
+//! A session's worker: opens the device, then one context, and executes what comes through a socket until that ends.
+//!
+//! One thread does everything, and blocks neither in reading nor in writing: it waits for calls, for room to write, and
+//! while something is pending on the device for no longer than the executor's pace says. What it queues is bounded by
+//! the server, which lets only so much be pending. A second thread sees to it that the process ends when the server is
+//! gone, even if the device never lets go of the first one.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rrto_core::api::CuResult;
+use rrto_core::operator::{Operator, Outcome, Value};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::channel::Channel;
+use super::inbox::Filled;
+use super::message::{ToServer, ToWorker};
+use crate::device::{Context, Device, DeviceError, Limits, Progress};
+use crate::executor::POLL_OPERATORS;
+use crate::executor::pace::Pace;
+
+/// How long the process may take to free what its session held once the server has closed the socket. The server, if it
+/// is alive, kills it before.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// The name of a worker's process in the system's lists.
+const PROCESS_NAME: &std::ffi::CStr = c"rrto-worker";
+
+/// Serves one session through `stream` on the device that `open_device` opens; returns when the server has closed the
+/// stream and everything of the session is freed, or ends the process if that takes too long.
+///
+/// # Errors
+/// The stream cannot be used, or does not bring what it should.
+pub fn serve<D: Device>(
+    stream: UnixStream,
+    open_device: impl FnOnce() -> Result<D, DeviceError>,
+) -> io::Result<()> {
+    // Only a name.
+    let _ = rustix::thread::set_name(PROCESS_NAME);
+    let mut channel = Channel::new(stream)?;
+    let watched = channel.stream()?;
+    std::thread::Builder::new().name("rrto-watch".to_owned()).spawn(move || end_with(&watched))?;
+    match serve_on(&mut channel, open_device) {
+        // How the server ends a session, whatever was under way.
+        Err(error) if is_end(error.kind()) => Ok(()),
+        result => result,
+    }
+}
+
+fn is_end(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::*;
+    matches!(kind, UnexpectedEof | BrokenPipe | ConnectionReset)
+}
+
+/// Kills this process some time after the server has closed the stream.
+fn end_with(stream: &UnixStream) {
+    let closed = retry_on_intr(|| poll(&mut [PollFd::new(stream, PollFlags::RDHUP)], None));
+    if let Err(error) = closed {
+        tracing::warn!(%error, "a worker cannot watch for the server's end");
+        return;
+    }
+    std::thread::sleep(END_LIMIT);
+    // Not an ordinary exit, which would wait for the driver.
+    let _ = kill_process(getpid(), Signal::KILL);
+}
+
+fn serve_on<D: Device>(
+    channel: &mut Channel,
+    open_device: impl FnOnce() -> Result<D, DeviceError>,
+) -> io::Result<()> {
+    let device = match open_device() {
+        Ok(device) => device,
+        Err(error) => return refuse(channel, error),
+    };
+    tell(channel, &ToServer::Ready(device.info().clone()))?;
+    let limits = match channel.converse(None)? {
+        (ToWorker::Open(limits), _) => limits,
+        (ToWorker::Call { .. }, _) => return Err(not_for_now()),
+    };
+    let context = match open(&device, limits) {
+        Ok(context) => context,
+        Err(error) => return refuse(channel, error),
+    };
+    tell(channel, &ToServer::Opened)?;
+    Executor { channel, context, finished: Vec::new(), run: None }.run()
+}
+
+fn open(device: &impl Device, limits: Limits) -> Result<Box<dyn Context>, DeviceError> {
+    device.open(limits)
+}
+
+fn refuse(channel: &mut Channel, error: DeviceError) -> io::Result<()> {
+    tell(channel, &ToServer::Refused(error.0))?;
+    // The server closes the stream once it has read that.
+    match channel.converse::<ToWorker>(None) {
+        Ok(_) => Err(not_for_now()),
+        Err(error) => Err(error),
+    }
+}
+
+fn tell(channel: &mut Channel, message: &ToServer) -> io::Result<()> {
+    send(channel, message, Bytes::new())?;
+    channel.flush()
+}
+
+fn send(channel: &mut Channel, message: &ToServer, body: Bytes) -> io::Result<()> {
+    match channel.send(message, body) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long")),
+    }
+}
+
+fn not_for_now() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a message that is not for now")
+}
+
+struct Executor<'a> {
+    channel: &'a mut Channel,
+    context: Box<dyn Context>,
+    /// Kept between polls so that they do not allocate.
+    finished: Vec<(u64, Outcome)>,
+    /// Plain successes of consecutive operators that have not been told: the first one's number, and how many.
+    run: Option<(u64, u64)>,
+}
+
+impl Executor<'_> {
+    fn run(&mut self) -> io::Result<()> {
+        let mut pace = Pace::default();
+        loop {
+            let filled = self.channel.fill()?;
+            let executed = self.execute_all()?;
+            let finished = self.poll()?;
+            if filled == Filled::End {
+                return Ok(());
+            }
+            if executed || finished {
+                pace = Pace::default();
+            }
+            match pace.next_wait() {
+                // Also where nothing is pending: the next call is often about to come, and waking up takes longer.
+                Duration::ZERO => std::thread::yield_now(),
+                _ if self.context.pending() == 0 => self.channel.wait(None)?,
+                wait => self.channel.wait(Some(wait))?,
+            }
+        }
+    }
+
+    /// Executes everything that has been read; gives whether there was anything.
+    fn execute_all(&mut self) -> io::Result<bool> {
+        let mut executed = 0;
+        while let Some((message, body)) = self.channel.next()? {
+            let ToWorker::Call { number, has_payload, operator } = message else { return Err(not_for_now()) };
+            self.execute(number, operator, has_payload.then_some(body))?;
+            executed += 1;
+            if executed % POLL_OPERATORS == 0 {
+                self.poll()?;
+            }
+        }
+        Ok(executed > 0)
+    }
+
+    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> io::Result<()> {
+        let Progress::Done(outcome) = self.context.execute(number, operator, payload) else { return Ok(()) };
+        let is_awaited = outcome != Ok(Value::None);
+        self.finish(number, outcome)?;
+        // The next operator may take long, such as loading a library, and somebody waits for this answer.
+        if is_awaited { self.flush() } else { Ok(()) }
+    }
+
+    /// Tells what has completed; gives whether anything had.
+    fn poll(&mut self) -> io::Result<bool> {
+        if self.context.pending() > 0 {
+            self.context.poll(&mut self.finished);
+        }
+        let mut finished = std::mem::take(&mut self.finished);
+        let any = !finished.is_empty();
+        finished.drain(..).try_for_each(|(number, outcome)| self.finish(number, outcome))?;
+        self.finished = finished;
+        self.flush()?;
+        Ok(any)
+    }
+
+    fn finish(&mut self, number: u64, outcome: Outcome) -> io::Result<()> {
+        let (message, body) = match outcome {
+            Ok(Value::None) => return self.succeed(number),
+            Ok(Value::Payload(body)) => (ToServer::Payload { number }, body),
+            Ok(value) => (ToServer::Answered { number, value }, Bytes::new()),
+            Err(error) => (ToServer::Failed { number, error }, Bytes::new()),
+        };
+        self.end_run()?;
+        match self.channel.send(&message, body) {
+            Ok(_) => Ok(()),
+            // As the engine does with an answer that is too long for its wire.
+            Err(_) => {
+                send(self.channel, &ToServer::Failed { number, error: CuResult::NOT_SUPPORTED }, Bytes::new())
+            }
+        }
+    }
+
+    fn succeed(&mut self, number: u64) -> io::Result<()> {
+        match &mut self.run {
+            Some((first, count)) if first.checked_add(*count) == Some(number) => *count += 1,
+            _ => {
+                self.end_run()?;
+                self.run = Some((number, 1));
+            }
+        }
+        Ok(())
+    }
+
+    fn end_run(&mut self) -> io::Result<()> {
+        match self.run.take() {
+            Some((first, count)) => send(self.channel, &ToServer::Succeeded { first, count }, Bytes::new()),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.end_run()?;
+        self.channel.flush()
+    }
+}
