@@ -1,5 +1,7 @@
 //! Links and sessions over real QUIC on loopback, with the fake device behind them.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a failure is a panic")]
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;

@@ -114,15 +114,19 @@ impl Progress {
     /// program that was told otherwise.
     pub(super) fn is_settled(&self, operator: &Operator) -> bool {
         match operator {
-            Operator::StreamSynchronize { stream } | Operator::StreamQuery { stream } => self.stream_settled(*stream),
-            Operator::EventSynchronize { event } | Operator::EventQuery { event } => match self.events.get(event) {
-                Some((stream, recorded)) => {
-                    self.stream_settled(*stream)
-                        || self.streams.get(stream).is_some_and(|stream| stream.completed >= *recorded)
+            Operator::StreamSynchronize { stream } | Operator::StreamQuery { stream } => {
+                self.stream_settled(*stream)
+            }
+            Operator::EventSynchronize { event } | Operator::EventQuery { event } => {
+                match self.events.get(event) {
+                    Some((stream, recorded)) => {
+                        self.stream_settled(*stream)
+                            || self.streams.get(stream).is_some_and(|stream| stream.completed >= *recorded)
+                    }
+                    // Never recorded: cuEventSynchronize answers at once. An unknown handle is the server's to judge.
+                    None => false,
                 }
-                // Never recorded: cuEventSynchronize answers at once. An unknown handle is the server's to judge.
-                None => false,
-            },
+            }
             Operator::ContextSynchronize => self.streams.values().all(Stream::settled),
             _ => false,
         }
