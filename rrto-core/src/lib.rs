@@ -7,7 +7,7 @@
 //! | [`operator`] | a call that reaches the server, as data |
 //! | [`wire`] | messages, codec, protocol version and schema hash |
 //! | [`engine`] | the client and server state machines |
-//! | [`testing`] | (feature) a seeded link, a fake device and a pair of engines |
+//! | `testing` | (feature) a seeded link, a fake device and a pair of engines |
 //!
 //! Imports go one way: `api <- operator <- wire <- engine`; `image` stands alone.
 
