@@ -87,7 +87,7 @@ fn traps_and_assertions() {
     let fault = gpu.run("check", Launch::linear(1, 4), &[arg(values), arg(51i32)]).unwrap_err();
     assert_eq!(fault.code, CuResult::ASSERT);
     assert!(
-        fault.message.contains("assertion `x[i]<n` failed") && fault.message.contains("asserts.cu"),
+        fault.message.contains("assertion `x[i] < n` failed") && fault.message.contains("asserts.cu"),
         "{fault}"
     );
     assert!(fault.message.contains("thread [2, 0, 0]"), "{fault}");
@@ -155,7 +155,7 @@ fn barriers_count_threads_and_predicates() {
 #[test]
 fn a_block_may_wait_for_a_later_one() {
     // Every block adds one to a counter and waits until all eight have.
-    let body = "atom.global.add.u32 %r2, [%d1], 1; again: ld.volatile.global.u32 %r3, [%d1]; setp.lt.u32 %p1, %r3, 8; @%p1 bra again;";
+    let body = "atom.global.add.u32 %r2, [%d1], 1; again: nanosleep.u32 100; ld.volatile.global.u32 %r3, [%d1]; setp.lt.u32 %p1, %r3, 8; @%p1 bra again;";
     let mut gpu = kernel(body);
     gpu.limits = Limits { workers: std::num::NonZero::<usize>::MIN, ..gpu.limits };
     let counter = gpu.zeros::<u32>(1);

@@ -42,6 +42,7 @@ fn saturate32(x: u64) -> u64 {
 }
 
 /// What `.ftz` and `.sat` do to a result.
+#[inline(always)]
 pub(crate) fn finish32(mode: Mode, bits: u64) -> u64 {
     let bits = flush32(mode, bits);
     if mode.sat { saturate32(bits) } else { bits }
@@ -60,8 +61,7 @@ macro_rules! binary32 {
         #[inline(always)]
         pub(crate) fn $name(m: Mode, a: u64, b: u64) -> u64 {
             if m.rounding == Rounding::Nearest {
-                let value = out32(f(flush32(m, a)) $op f(flush32(m, b)));
-                return if m.is_plain() { value } else { finish32(m, value) };
+                return finish32(m, out32(f(flush32(m, a)) $op f(flush32(m, b))));
             }
             let ($m, $x, $y) = (m, number32(m, a), number32(m, b));
             pack32(m, $slow)
@@ -79,8 +79,7 @@ binary32!(div32, /, |_m, x, y| x.div(y));
 pub(crate) fn fma32(m: Mode, a: u64, b: u64, c: u64) -> u64 {
     if m.rounding == Rounding::Nearest {
         let product = f64::from(f(flush32(m, a))) * f64::from(f(flush32(m, b)));
-        let value = out32(add_to_odd(product, f64::from(f(flush32(m, c)))) as f32);
-        return if m.is_plain() { value } else { finish32(m, value) };
+        return finish32(m, out32(add_to_odd(product, f64::from(f(flush32(m, c)))) as f32));
     }
     pack32(m, number32(m, a).mul(number32(m, b)).add(number32(m, c), m.rounding))
 }

@@ -91,17 +91,19 @@ fn narrow(value: f64, fraction_bits: i32, bias: i32) -> u16 {
 }
 
 /// The sum in f64, rounded to odd: never to a value that lies half-way between two narrower ones unless the sum does.
+///
+/// Without branches, so that a loop over lanes can be vectorised.
 #[inline(always)]
 pub(crate) fn add_to_odd(a: f64, b: f64) -> f64 {
     let sum = a + b;
     let part = sum - a;
     let error = (a - (sum - part)) + (b - part);
     let bits = sum.to_bits();
-    if error != 0.0 && bits & 1 == 0 && sum.is_finite() {
-        let towards_zero = (error > 0.0) != (sum > 0.0);
-        return f64::from_bits(if towards_zero { bits - 1 } else { bits + 1 });
-    }
-    sum
+    // An infinite or undefined sum has an undefined error, which compares with nothing.
+    let inexact = (error < 0.0) | (error > 0.0);
+    let step = u64::from(inexact) & !bits & 1;
+    let towards_zero = (error > 0.0) != (sum > 0.0);
+    f64::from_bits(if towards_zero { bits.wrapping_sub(step) } else { bits.wrapping_add(step) })
 }
 
 fn flush<H: Half>(mode: Mode, bits: u16) -> u16 {

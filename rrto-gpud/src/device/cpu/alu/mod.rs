@@ -49,11 +49,8 @@ pub(crate) struct Mode {
 }
 
 impl Mode {
-    /// Whether the host's own arithmetic does exactly this.
-    #[inline(always)]
-    pub(crate) fn is_plain(self) -> bool {
-        self.rounding == Rounding::Nearest && !self.ftz && !self.sat
-    }
+    /// No modifiers: what the host's own arithmetic does.
+    pub(crate) const PLAIN: Mode = Mode { rounding: Rounding::Nearest, ftz: false, sat: false };
 }
 
 /// An instruction with one source.
@@ -155,6 +152,36 @@ macro_rules! fn3 {
     }};
 }
 
+/// Like [`fn2`], with a loop of its own for the case without modifiers, which is short enough to be vectorised.
+macro_rules! fn2_plain {
+    ($f:expr) => {{
+        let f: $crate::device::cpu::alu::Fn2 = |mode, d, a, b, mask| {
+            const PLAIN: $crate::device::cpu::alu::Mode = $crate::device::cpu::alu::Mode::PLAIN;
+            if mode == PLAIN {
+                $crate::device::cpu::alu::map2(d, a, b, mask, |x, y| $f(PLAIN, x, y))
+            } else {
+                $crate::device::cpu::alu::map2(d, a, b, mask, |x, y| $f(mode, x, y))
+            }
+        };
+        f
+    }};
+}
+
+/// The same for [`fn3`].
+macro_rules! fn3_plain {
+    ($f:expr) => {{
+        let f: $crate::device::cpu::alu::Fn3 = |mode, d, a, b, c, mask| {
+            const PLAIN: $crate::device::cpu::alu::Mode = $crate::device::cpu::alu::Mode::PLAIN;
+            if mode == PLAIN {
+                $crate::device::cpu::alu::map3(d, a, b, c, mask, |x, y, z| $f(PLAIN, x, y, z))
+            } else {
+                $crate::device::cpu::alu::map3(d, a, b, c, mask, |x, y, z| $f(mode, x, y, z))
+            }
+        };
+        f
+    }};
+}
+
 /// A [`FnCompare`] from a predicate of a mode and two values.
 macro_rules! fn_compare {
     ($f:expr) => {{
@@ -164,4 +191,4 @@ macro_rules! fn_compare {
     }};
 }
 
-pub(crate) use {fn_compare, fn1, fn2, fn3};
+pub(crate) use {fn_compare, fn1, fn2, fn2_plain, fn3, fn3_plain};

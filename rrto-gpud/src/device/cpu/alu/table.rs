@@ -1,7 +1,7 @@
 //! Which function an arithmetic instruction on floats is, by opcode and type.
 
 use super::half::{self, Bf16, F16, both1, both2, both3};
-use super::{Fn1, Fn2, Fn3, Mode, float, fn1, fn2, fn3};
+use super::{Fn1, Fn2, Fn3, Mode, float, fn1, fn2, fn2_plain, fn3, fn3_plain};
 use crate::device::cpu::ptx::Type;
 
 /// The four half-precision types, from one generic function.
@@ -54,18 +54,18 @@ pub(crate) fn unary(opcode: &str, ty: Type) -> Option<Fn1> {
 /// Float instructions of two sources.
 pub(crate) fn binary(opcode: &str, ty: Type) -> Option<Fn2> {
     Some(match (opcode, ty) {
-        ("add", Type::F32) => fn2!(float::add32),
-        ("sub", Type::F32) => fn2!(float::sub32),
-        ("mul", Type::F32) => fn2!(float::mul32),
+        ("add", Type::F32) => fn2_plain!(float::add32),
+        ("sub", Type::F32) => fn2_plain!(float::sub32),
+        ("mul", Type::F32) => fn2_plain!(float::mul32),
         ("div", Type::F32) => fn2!(float::div32),
         ("min", Type::F32) => fn2!(float::min32),
         ("max", Type::F32) => fn2!(float::max32),
         ("min.NaN", Type::F32) => fn2!(float::min32_nan),
         ("max.NaN", Type::F32) => fn2!(float::max32_nan),
         ("copysign", Type::F32) => fn2!(float::copysign32),
-        ("add", Type::F64) => fn2!(float::add64),
-        ("sub", Type::F64) => fn2!(float::sub64),
-        ("mul", Type::F64) => fn2!(float::mul64),
+        ("add", Type::F64) => fn2_plain!(float::add64),
+        ("sub", Type::F64) => fn2_plain!(float::sub64),
+        ("mul", Type::F64) => fn2_plain!(float::mul64),
         ("div", Type::F64) => fn2!(float::div64),
         ("min", Type::F64) => fn2!(float::min64),
         ("max", Type::F64) => fn2!(float::max64),
@@ -84,7 +84,7 @@ pub(crate) fn binary(opcode: &str, ty: Type) -> Option<Fn2> {
 /// Float instructions of three sources.
 pub(crate) fn ternary(opcode: &str, ty: Type) -> Option<Fn3> {
     Some(match (opcode, ty) {
-        ("fma" | "mad", Type::F32) => fn3!(float::fma32),
+        ("fma" | "mad", Type::F32) => fn3_plain!(float::fma32),
         ("fma" | "mad", Type::F64) => fn3!(float::fma64),
         ("fma", _) => return halves!(ty, fn3, both3, fma, |a, b, c|),
         ("fma.relu", _) => return halves!(ty, fn3, both3, fma_relu, |a, b, c|),

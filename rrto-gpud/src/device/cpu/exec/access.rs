@@ -8,7 +8,7 @@ use super::fault::LaneFault;
 use super::warp::{Around, Group, Warp};
 use super::window;
 use crate::device::cpu::alu::{Lanes, Mask, WARP, lanes_of};
-use crate::device::cpu::memory::{Allocation, View};
+use crate::device::cpu::memory::{Allocation, BASE_ADDRESS, View};
 use crate::device::cpu::ptx::ir::{Address, Atomic, Load, Space, Src, Store};
 
 type Result<T> = std::result::Result<T, LaneFault>;
@@ -61,6 +61,71 @@ impl<'v> Finder<'v> {
         }
     }
 
+    /// Whether the lanes all look into shared memory, or all into the allocation that holds the first one's address: the
+    /// common cases, which need no choice a lane.
+    fn common(&mut self, address: u64) -> Option<Place<'v>> {
+        match self.space {
+            Space::Shared => Some(Place::Shared(0)),
+            Space::Global | Space::Generic if address >= BASE_ADDRESS => self.device(0, address, 1, "").ok(),
+            _ => None,
+        }
+    }
+
+    /// Loads for all active lanes, if nothing is out of the ordinary. `part` is what to skip of each lane's `whole` bytes.
+    #[inline(always)]
+    fn gather<const SIZE: u32>(
+        &mut self,
+        addresses: &Lanes,
+        active: Mask,
+        (skip, whole): (u64, u64),
+        shared: &[u8],
+        out: &mut Lanes,
+    ) -> bool {
+        match self.common(addresses[active.trailing_zeros() as usize % WARP]) {
+            Some(Place::Shared(_)) => for_all(active, |lane| {
+                let at = aligned(addresses[lane], whole)?.checked_add(skip)?;
+                out[lane] = read(shared, at as usize, SIZE)?;
+                Some(())
+            }),
+            Some(Place::Device(allocation, _)) => {
+                let Some(last) = allocation.len().checked_sub(whole) else { return false };
+                for_all(active, |lane| {
+                    let offset = aligned(addresses[lane], whole)?.wrapping_sub(allocation.base());
+                    out[lane] = (offset <= last).then(|| allocation.load(offset + skip, SIZE))?;
+                    Some(())
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// Stores for all active lanes, if nothing is out of the ordinary. Where something is, some lanes' stores may have been done,
+    /// which doing them again does not change.
+    #[inline(always)]
+    fn scatter<const SIZE: u32>(
+        &mut self,
+        addresses: &Lanes,
+        active: Mask,
+        (skip, whole): (u64, u64),
+        shared: &mut [u8],
+        values: &Lanes,
+    ) -> bool {
+        match self.common(addresses[active.trailing_zeros() as usize % WARP]) {
+            Some(Place::Shared(_)) => for_all(active, |lane| {
+                let at = aligned(addresses[lane], whole)?.checked_add(skip)?;
+                write(shared, at as usize, SIZE, values[lane])
+            }),
+            Some(Place::Device(allocation, _)) => {
+                let Some(last) = allocation.len().checked_sub(whole) else { return false };
+                for_all(active, |lane| {
+                    let offset = aligned(addresses[lane], whole)?.wrapping_sub(allocation.base());
+                    (offset <= last).then(|| allocation.store(offset + skip, SIZE, values[lane]))
+                })
+            }
+            _ => false,
+        }
+    }
+
     #[inline(always)]
     fn device(&mut self, lane: usize, address: u64, bytes: u64, what: &str) -> Result<Place<'v>> {
         let fits = |a: &&Allocation| {
@@ -77,6 +142,22 @@ impl<'v> Finder<'v> {
             }
             None => Err(outside(lane, address, bytes, what)),
         }
+    }
+}
+
+/// The address, if it is aligned to so many bytes.
+#[inline(always)]
+fn aligned(address: u64, bytes: u64) -> Option<u64> {
+    (address & (bytes - 1) == 0).then_some(address)
+}
+
+/// Does something for each lane while it succeeds; whether it did for all.
+#[inline(always)]
+fn for_all(lanes: Mask, mut each: impl FnMut(usize) -> Option<()>) -> bool {
+    if lanes == Mask::MAX {
+        (0..WARP).all(|lane| each(lane).is_some())
+    } else {
+        lanes_of(lanes).all(|lane| each(lane).is_some())
     }
 }
 
@@ -134,7 +215,14 @@ impl Warp {
         for (n, d) in load.d.iter().enumerate() {
             let skip = n as u64 * u64::from(size);
             let mut out: Lanes = [0; WARP];
-            for lane in lanes_of(active) {
+            let gathered = match size {
+                1 => finder.gather::<1>(&addresses, active, (skip, whole), around.shared, &mut out),
+                2 => finder.gather::<2>(&addresses, active, (skip, whole), around.shared, &mut out),
+                4 => finder.gather::<4>(&addresses, active, (skip, whole), around.shared, &mut out),
+                _ => finder.gather::<8>(&addresses, active, (skip, whole), around.shared, &mut out),
+            };
+            let rest = if gathered { 0 } else { active };
+            for lane in lanes_of(rest) {
                 let address = addresses[lane];
                 let value = match finder.find(lane, address, whole, "a load")? {
                     Place::Device(allocation, offset) => Some(allocation.load(offset + skip, size)),
@@ -174,7 +262,15 @@ impl Warp {
         for (n, value) in store.values.iter().enumerate() {
             let skip = n as u64 * u64::from(size);
             let values = *self.value(*value, group, around);
-            if whole == 4 && active == Mask::MAX && store_row(&mut finder, &addresses, &values) {
+            let scattered = match size {
+                4 => {
+                    (whole == 4 && active == Mask::MAX && store_row(&mut finder, &addresses, &values))
+                        || finder.scatter::<4>(&addresses, active, (skip, whole), around.shared, &values)
+                }
+                8 => finder.scatter::<8>(&addresses, active, (skip, whole), around.shared, &values),
+                _ => false,
+            };
+            if scattered {
                 continue;
             }
             for lane in lanes_of(active) {
@@ -278,7 +374,7 @@ fn store_row(finder: &mut Finder<'_>, addresses: &Lanes, values: &Lanes) -> bool
     if !consecutive || first & 7 != 0 || matches!(finder.space, Space::Shared | Space::Local | Space::Frame) {
         return false;
     }
-    if finder.space == Space::Generic && first < crate::device::cpu::memory::BASE_ADDRESS {
+    if finder.space == Space::Generic && first < BASE_ADDRESS {
         return false;
     }
     let Ok(Place::Device(allocation, offset)) = finder.device(0, first, 4, "a store") else { return false };

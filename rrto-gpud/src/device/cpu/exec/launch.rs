@@ -30,6 +30,8 @@ const MAX_BLOCK_STATE_BYTES: usize = 512 << 20;
 const TURNS_ALONE: u32 = 256;
 /// Most blocks that one thread runs at once, but for a cooperative launch: what a multiprocessor holds.
 const MAX_RESIDENT_BLOCKS: usize = 32;
+/// Most bytes of registers and local memory of the blocks of a cooperative launch, which are all there at once.
+const MAX_COOPERATIVE_STATE_BYTES: u64 = 2 << 30;
 /// Longest text that an assertion's message shows.
 const MAX_TEXT_BYTES: u64 = 512;
 /// Size of a cooperative launch's workspace in bytes. The device runtime keeps its barrier there.
@@ -106,6 +108,13 @@ impl Frames {
         frames
     }
 
+    /// Bytes of registers and local memory of a block, before any call.
+    fn state_bytes(&self, launch: &Launch) -> usize {
+        let threads: u64 = launch.block.iter().map(|&n| u64::from(n)).product();
+        let lanes = (threads as usize).next_multiple_of(WARP);
+        lanes.saturating_mul(8 * self.registers(1) + self.local(1))
+    }
+
     #[inline(always)]
     fn at<const KIND: usize>(&self, depth: usize) -> usize {
         match depth.checked_sub(1) {
@@ -152,6 +161,8 @@ pub(super) struct Grid<'g> {
     pub epoch_nanos: u64,
     deadline: Option<Instant>,
     cooperative: bool,
+    /// Bytes of registers and local memory of a block.
+    block_bytes: usize,
     blocks: u64,
     next_block: AtomicU64,
     /// A worker has failed.
@@ -227,7 +238,8 @@ impl<'g> Grid<'g> {
     }
 
     fn work_or_fail(&self, sm: u32) -> Result<(), Fault> {
-        let most = if self.cooperative { usize::MAX } else { MAX_RESIDENT_BLOCKS };
+        let fit = (MAX_BLOCK_STATE_BYTES / self.block_bytes.max(1)).clamp(1, MAX_RESIDENT_BLOCKS);
+        let most = if self.cooperative { usize::MAX } else { fit };
         let mut resident: Vec<Block> = Vec::new();
         let mut spare: Vec<Block> = Vec::new();
         let (mut more, mut turns) = (true, 0);
@@ -335,6 +347,7 @@ impl Prepared {
             epoch_nanos: epoch.as_nanos() as u64,
             deadline: started.checked_add(limits.time),
             cooperative: self.launch.cooperative,
+            block_bytes: self.frames.state_bytes(&self.launch),
             blocks,
             next_block: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
@@ -409,9 +422,11 @@ fn check(
     if shared > u64::from(limits.shared_bytes.min(MAX_SHARED_BYTES)) {
         return invalid(format!("{shared} bytes of shared memory, where {} fit", limits.shared_bytes));
     }
-    let lanes = threads.div_ceil(WARP as u32) as usize * WARP;
-    if lanes.saturating_mul(8 * frames.registers(1) + frames.local(1)) > MAX_BLOCK_STATE_BYTES {
-        let message = "a block's registers and local memory do not fit";
+    let bytes = frames.state_bytes(launch);
+    let blocks = launch.grid.iter().fold(1u64, |product, &n| product.saturating_mul(n.into()));
+    let all = blocks.saturating_mul(bytes as u64 + shared);
+    if bytes > MAX_BLOCK_STATE_BYTES || (launch.cooperative && all > MAX_COOPERATIVE_STATE_BYTES) {
+        let message = "the registers and local memory of its blocks do not fit";
         return Err(Fault::new(CuResult::LAUNCH_OUT_OF_RESOURCES, message));
     }
     Ok(dynamic_base)

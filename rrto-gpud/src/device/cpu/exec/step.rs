@@ -26,16 +26,28 @@ impl Warp {
         }
         match &inst.op {
             Op::Map1 { f, mode, d, a } => {
+                if let Some([d, a]) = self.in_place([Src::Reg(*d), *a], group, around) {
+                    f(*mode, d, a, active);
+                    return Ok(Flow::Next);
+                }
                 let mut out = self.old(*d, group, around);
                 f(*mode, &mut out, &self.value(*a, group, around), active);
                 self.put(*d, &out, group, around);
             }
             Op::Map2 { f, mode, d, a, b } => {
+                if let Some([d, a, b]) = self.in_place([Src::Reg(*d), *a, *b], group, around) {
+                    f(*mode, d, a, b, active);
+                    return Ok(Flow::Next);
+                }
                 let mut out = self.old(*d, group, around);
                 f(*mode, &mut out, &self.value(*a, group, around), &self.value(*b, group, around), active);
                 self.put(*d, &out, group, around);
             }
             Op::Map3 { f, mode, d, a, b, c } => {
+                if let Some([d, a, b, c]) = self.in_place([Src::Reg(*d), *a, *b, *c], group, around) {
+                    f(*mode, d, a, b, c, active);
+                    return Ok(Flow::Next);
+                }
                 let mut out = self.old(*d, group, around);
                 let (a, b) = (self.value(*a, group, around), self.value(*b, group, around));
                 f(*mode, &mut out, &a, &b, &self.value(*c, group, around), active);
@@ -60,6 +72,23 @@ impl Warp {
             _ => return self.rare_step(inst, active, group, around),
         }
         Ok(Flow::Next)
+    }
+
+    /// The registers themselves, if the operands are registers and no two are the same: then nothing needs to be copied.
+    #[inline(always)]
+    fn in_place<const N: usize>(
+        &mut self,
+        operands: [Src; N],
+        group: &Group,
+        around: &Around<'_, '_>,
+    ) -> Option<[&mut Lanes; N]> {
+        let base = around.grid.frames.registers(group.depth);
+        let mut at = [0; N];
+        for (at, operand) in at.iter_mut().zip(operands) {
+            let Src::Reg(register) = operand else { return None };
+            *at = base + register as usize;
+        }
+        self.registers.get_disjoint_mut(at).ok()
     }
 
     fn old(&self, d: u32, group: &Group, around: &Around<'_, '_>) -> Lanes {

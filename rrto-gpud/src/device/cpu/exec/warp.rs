@@ -13,6 +13,8 @@ use crate::device::cpu::ptx::ir::Pc;
 const PICKS_BETWEEN_TURNS: u32 = 64;
 /// Deepest nesting of calls. The hardware's stack of 1 kB a thread allows fewer; recursion beyond this is a runaway.
 pub(super) const MAX_CALL_DEPTH: usize = 512;
+/// Most registers of a warp in all its calls: 16 MiB.
+const MAX_CALL_REGISTERS: usize = 1 << 16;
 /// Most bytes of local memory a thread may use over all its calls: the hardware's limit.
 pub(super) const MAX_LOCAL_BYTES: usize = 512 << 10;
 
@@ -233,7 +235,8 @@ impl Warp {
         let inner = depth + 1;
         let lane = mask.trailing_zeros() as usize % WARP;
         let local = grid.frames.local(inner + 1);
-        if inner >= MAX_CALL_DEPTH || local > MAX_LOCAL_BYTES {
+        let registers = grid.frames.registers(inner + 1) - grid.frames.registers(1);
+        if inner >= MAX_CALL_DEPTH || local > MAX_LOCAL_BYTES || registers > MAX_CALL_REGISTERS {
             return Err(LaneFault::new(lane, CuResult::HARDWARE_STACK_ERROR, "the stack overflowed"));
         }
         if self.returns.len() <= depth {

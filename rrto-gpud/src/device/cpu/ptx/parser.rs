@@ -10,7 +10,7 @@ use super::ast::{Ast, DeclSpace, Function, Variable};
 use super::lexer::{Lexer, Token};
 
 /// Longest accepted PTX text in bytes. cuBLAS-sized modules are some ten megabytes.
-pub const MAX_SOURCE_BYTES: usize = 64 << 20;
+pub const MAX_SOURCE_BYTES: usize = 32 << 20;
 /// Deepest nesting of `{ }` blocks; nvcc nests two deep, hand-written inline assembly a few more.
 pub const MAX_BLOCK_DEPTH: usize = 32;
 /// Most operands in one list. A call may have as many parameters as 4 kB hold bytes, at most.
