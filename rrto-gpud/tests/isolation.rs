@@ -187,7 +187,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Does the steps; gives all outcomes in order.
 fn act(session: &mut Session, steps: &[Step]) -> Vec<Outcome> {
     // Addresses are the same on both devices, or the outcomes differ.
-    let mut buffers = vec![session.alloc(MAX_PAYLOAD_BYTES); 8];
+    let mut buffers = [session.alloc(MAX_PAYLOAD_BYTES); 8];
     session.number = 0;
     for (at, step) in steps.iter().enumerate() {
         let mut payload = None;
