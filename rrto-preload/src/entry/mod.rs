@@ -4,9 +4,9 @@
 //! the table, say CUDA_ERROR_NOT_SUPPORTED and name themselves once in the log. A row that is offered and has no
 //! function here does not compile, and neither does a function whose row says that it is not offered.
 //!
-//! Each has the C prototype of cuda.h (CUDA 13), with the types of [`crate::marshal`] where C has pointers and
-//! `usize` where it has handles. A body checks its pointers, takes the call that it needs ([`runtime::client`] for what
-//! needs cuInit only, [`runtime::call`] for what needs a context and the server), and leaves the rest to the client.
+//! Each has the C prototype of cuda.h (CUDA 13), with the types of `marshal` where C has pointers and `usize` where it
+//! has handles. A body checks its pointers, takes the call that it needs (`runtime::client` for what needs cuInit only,
+//! `runtime::call` for what needs a context and the server), and leaves the rest to the client.
 //! No logic that could be tested without a C caller belongs here.
 
 mod context;
