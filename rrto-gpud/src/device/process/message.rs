@@ -26,7 +26,6 @@ pub(super) const MAX_BODY_BYTES: usize = MAX_PAYLOAD_BYTES as usize;
 
 /// The server speaks.
 #[derive(Serialize, Deserialize, PartialEq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one, and it is moved once")]
 pub(super) enum ToWorker {
     /// Open the session's context.
     Open(Limits),
