@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import datetime
 import functools
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -231,13 +232,12 @@ BIGCOPY_BUFFERS_KB = 3 * (64 << 10) + (3 << 10)
 
 
 def added_memory(bench, address, program):
-    """What the preload library adds to a program that copies much: its peak resident set without its own buffers and
-    without what an empty process of the same executable has (its cudart finds no driver and stops)."""
+    """What the preload library adds to a program that copies much: its peak resident set less its own buffers. The rest
+    of the process, its cudart among it, is counted as ours."""
     environment = {"RRTO_SERVER": address, "RRTO_CERTS": str(bench.certs), "RRTO_ROBOT": "robot"}
     preload = {"LD_PRELOAD": str(bench.binaries / "librrto_preload.so"), **environment}
-    empty = peak_rss_kb([program], {"CUDA_VISIBLE_DEVICES": ""})
-    remote = peak_rss_kb([program], preload)
-    return {"peak_kb": remote, "buffers_kb": BIGCOPY_BUFFERS_KB, "empty_kb": empty, "added_kb": remote - BIGCOPY_BUFFERS_KB}
+    peak_kb = peak_rss_kb([program], preload)
+    return {"peak_kb": peak_kb, "buffers_kb": BIGCOPY_BUFFERS_KB, "added_kb": peak_kb - BIGCOPY_BUFFERS_KB}
 
 
 def peak_rss_kb(command, env):
@@ -259,13 +259,12 @@ def section(results, name):
 def machine():
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     gpu = subprocess.run(query, capture_output=True, text=True).stdout.strip()
-    import torch
-
     return {
         "gpu": gpu,
         "cpus": os.cpu_count(),
         "kernel": platform.release(),
-        "torch": torch.__version__,
+        # Not imported: a child's peak memory starts with its parent's.
+        "torch": importlib.metadata.version("torch"),
         "date": datetime.date.today().isoformat(),
     }
 
