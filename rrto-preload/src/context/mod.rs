@@ -8,7 +8,7 @@
 //! storage of cudart are asked thousands of times an inference, so those read one atomic and thread-local
 //! memory. Everything else takes a lock.
 //!
-//! [`stack`] is a thread's own; [`storage`] is what cudart keeps in a context.
+//! `stack` is a thread's own; `storage` is what cudart keeps in a context.
 
 #![forbid(unsafe_code)]
 

@@ -13,7 +13,7 @@
 //! | TOOLS_TLS | the current context |
 //! | CONTEXT_LOCAL_STORAGE | values that cudart keeps in a context |
 //! | CONTEXT_CHECKS | two checks that pass |
-//! | INTEGRITY_CHECK | a hash by which cudart makes sure of its driver, see [`integrity`] |
+//! | INTEGRITY_CHECK | a hash by which cudart makes sure of its driver, see `integrity` |
 //! | TOOLS_CONTEXT | the context's number, and two questions of cuBLAS |
 //!
 //! This room must never call the server itself, except to ask for the [`Facts`] of a device.
