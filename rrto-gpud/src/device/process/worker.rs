@@ -134,6 +134,7 @@ impl Executor<'_> {
             let filled = self.channel.fill()?;
             let executed = self.execute_all()?;
             let finished = self.poll()?;
+            self.flush()?;
             if filled == Filled::End {
                 return Ok(());
             }
@@ -156,22 +157,23 @@ impl Executor<'_> {
             let ToWorker::Call { number, has_payload, operator } = message else { return Err(not_for_now()) };
             self.execute(number, operator, has_payload.then_some(body))?;
             executed += 1;
-            if executed % POLL_OPERATORS == 0 {
-                self.poll()?;
+            if executed % POLL_OPERATORS == 0 && self.poll()? {
+                self.flush()?;
             }
         }
         Ok(executed > 0)
     }
 
     fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> io::Result<()> {
+        let is_awaited = operator.needs_answer();
         let Progress::Done(outcome) = self.context.execute(number, operator, payload) else { return Ok(()) };
-        let is_awaited = outcome != Ok(Value::None);
         self.finish(number, outcome)?;
-        // The next operator may take long, such as loading a library, and somebody waits for this answer.
+        // The next operator may take long, such as loading a library, and somebody waits for this answer. Nobody does
+        // for the others; they are told when all that has been read is executed.
         if is_awaited { self.flush() } else { Ok(()) }
     }
 
-    /// Tells what has completed; gives whether anything had.
+    /// Takes note of what has completed, to be told at the next flush; gives whether anything had.
     fn poll(&mut self) -> io::Result<bool> {
         if self.context.pending() > 0 {
             self.context.poll(&mut self.finished);
@@ -180,7 +182,6 @@ impl Executor<'_> {
         let any = !finished.is_empty();
         finished.drain(..).try_for_each(|(number, outcome)| self.finish(number, outcome))?;
         self.finished = finished;
-        self.flush()?;
         Ok(any)
     }
 
