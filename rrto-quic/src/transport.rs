@@ -13,13 +13,13 @@ use rrto_core::operator::MAX_PAYLOAD_BYTES;
 const INITIAL_RTT: Duration = Duration::from_millis(30);
 
 /// What one side may have received and not read: a few payloads. Bounds the preload library's memory too.
-const RECEIVE_WINDOW_BYTES: u32 = 8 << 20;
+const RECEIVE_WINDOW_BYTES: u32 = 4 << 20;
 
 /// One payload fits, so that a sender never waits for a window update in its middle.
 const STREAM_WINDOW_BYTES: u32 = MAX_PAYLOAD_BYTES as u32 + (64 << 10);
 
 /// What one side may have sent and not had acknowledged.
-const SEND_WINDOW_BYTES: u64 = 8 << 20;
+const SEND_WINDOW_BYTES: u64 = 4 << 20;
 
 /// Payloads on their way at a time.
 const BULK_STREAMS: u32 = 64;
