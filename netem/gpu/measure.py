@@ -60,8 +60,9 @@ class Bench:
             except subprocess.TimeoutExpired:
                 child.kill()
 
-    def server(self):
+    def server(self, *options):
         command = [self.binaries / "rrto-gpud", "--device", "cuda", "--listen", "127.0.0.1:0", "--certs", self.certs]
+        command += options
         return self.process(command, lambda line: line.split(" listening on ")[1].split()[0])
 
     def link(self, address, **settings):
@@ -132,6 +133,10 @@ def measure_models(bench, names, results):
                 remote = last_json(bench.remote(address, "pipeline", model_program(name, 60)))
                 results["models"][name] = summary(local, remote)
                 print(name, json.dumps(results["models"][name]), flush=True)
+    if "resnet50" in names:
+        with section(results, "resnet50 --in-process"), bench.server("--in-process") as address:
+            remote = last_json(bench.remote(address, "pipeline", model_program("resnet50", 60)))
+            results["in_process_resnet50_ms"] = statistics.median(remote["latencies_ms"])
 
 
 def measure_links(bench, results):
@@ -286,6 +291,8 @@ def markdown(results):
             f"| {number(r['round_trips_per_inference'])} | {number(r['control_bytes_up_per_inference'])} "
             f"| {number(r['udp_bytes_up_beyond_input'])} | {r['remote_load_s']:.2f} ({r['local_load_s']:.2f}) |"
         )
+    if "in_process_resnet50_ms" in results:
+        lines += ["", f"ResNet50 with `rrto-gpud --in-process`: {results['in_process_resnet50_ms']:.2f} ms."]
     lines += ["", "ResNet50 behind a link (`rrto-netem link`):", ""]
     lines += ["| link | mode | latency, ms | round trips | `model.cuda()`, s | bytes / rate + 30 RTT, s |", "|---|---|---|---|---|---|"]
     for r in results["links"]:
