@@ -9,10 +9,12 @@
 //! | `staging` | page-locked memory that copies pass through |
 //! | `memory`, `streams`, `modules`, `launch` | the operators |
 //!
-//! Each session has a driver context of its own (`cuCtxCreate`), never the primary one: a kernel's fault makes only
-//! its own context unusable, and destroying a context frees everything of a session at once.
+//! Each session has a driver context of its own (`cuCtxCreate`), never the primary one: destroying it frees everything
+//! of a session at once. That does not keep faults apart: after a kernel's fault the driver refuses everything to the
+//! whole process, other contexts and new ones too (seen with 580.159.04), so the daemon gives each session a process
+//! of its own (see [`super::process`]), and only `--in-process` has several contexts here.
 //!
-//! What contexts of one process do share, and where they are kept apart: addresses named in copies (see `memory`);
+//! What contexts of one process share besides, and where they are kept apart: addresses named in copies (see `memory`);
 //! libraries (`cuLibraryLoadData`), which belong to the process, so that `CUDA_MODULE_LOADING=EAGER` would load every
 //! session's into all contexts: a server must not set it, and a warning says so; and the host's memory, where
 //! the system lets a GPU reach all of it (`CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS`: HMM, Grace): a kernel can then
