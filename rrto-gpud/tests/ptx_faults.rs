@@ -1,4 +1,5 @@
-//! Kernels that fail, hang or wait for each other, and launches that cannot be: the result codes are the driver's.
+//! Kernels that fail, hang or wait for each other, and launches that cannot be: the result codes are the
+//! driver's.
 
 #[path = "ptx/gpu.rs"]
 mod gpu;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use gpu::{Gpu, arg};
 use rrto_core::api::CuResult;
-use rrto_gpud::device::cpu::{Launch, Limits};
+use rrto_gpud::device::cpu::{Launch, Limits, launch};
 
 /// A module of one kernel `k(u64 a)` with some registers.
 fn kernel(body: &str) -> Gpu {
@@ -185,6 +186,14 @@ fn launches_that_cannot_be() {
         assert_eq!(run(shape), CuResult::INVALID_VALUE, "{shape:?}");
     }
     assert_eq!(run(Launch { dynamic_shared_bytes: (48 << 10) - 128, ..one }), CuResult::SUCCESS);
+}
+
+#[test]
+fn a_kernel_runs_only_with_its_own_module() {
+    let (one, other) = (kernel("ret;"), Gpu::new(include_str!("ptx/session.ptx")));
+    let foreign = other.module.kernel("many_params").unwrap();
+    let result = launch(&one.module, foreign, &Launch::linear(1, 1), &[0; 48], &one.memory, &one.limits);
+    assert_eq!(result.unwrap_err().code, CuResult::INVALID_HANDLE);
 }
 
 #[test]

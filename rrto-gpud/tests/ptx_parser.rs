@@ -76,7 +76,8 @@ fn what_is_wrong_is_said() {
 #[test]
 fn modules_that_cannot_be_loaded() {
     let rows = [
-        ("", "`.version`", CuResult::INVALID_PTX),
+        ("", "`.version`", CuResult::INVALID_IMAGE),
+        ("\u{1}", "has no meaning", CuResult::INVALID_IMAGE),
         (".version 9.1\n", "newer than 9.0", CuResult::UNSUPPORTED_PTX_VERSION),
         (".version 8.0\n.target sm_80\n.address_size 32\n", "32-bit addresses", CuResult::INVALID_PTX),
         (".version 8.0\n.texref t;\n", "the directive `.texref`", CuResult::INVALID_PTX),

@@ -13,8 +13,8 @@ const KERNEL_TIME: Duration = Duration::from_millis(2);
 /// Kernels of a fuzzed module that are run.
 const KERNELS: usize = 4;
 
-/// Reads `input` as PTX, and runs the kernels of what is accepted: one block of a warp and a bit, with parameters that are
-/// zero but for an address in front. Whatever the input, this returns.
+/// Reads `input` as PTX, and runs the kernels of what is accepted: one block of a warp and a bit, with
+/// parameters that are zero but for an address in front. Whatever the input, this returns.
 ///
 /// # Panics
 /// If a refused module leaves memory allocated, which is among the things that fuzzing looks for.

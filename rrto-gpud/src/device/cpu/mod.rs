@@ -1,9 +1,9 @@
 //! The software GPU: device memory, PTX and kernels, all on the CPU.
 //!
-//! It exists so that everything but NVIDIA's own hardware can be tried, tested and shown anywhere. A [`Module`] is made from the PTX
-//! that a program carries, its kernels run with [`launch`] over the processors of the machine, and [`Memory`] is what
-//! they share. Results are those that IEEE 754 and the PTX manual ask for, so they can be compared with a CPU's or a GPU's; speed
-//! is that of an interpreter.
+//! It exists so that everything but NVIDIA's own hardware can be tried, tested and shown anywhere. A
+//! [`Module`] is made from the PTX that a program carries, its kernels run with [`launch`] over the
+//! processors of the machine, and [`Memory`] is what they share. Results are those that IEEE 754 and the PTX
+//! manual ask for, so they can be compared with a CPU's or a GPU's; speed is that of an interpreter.
 //!
 //! This room never touches the real driver, the network or the host program, and it has no unsafe code.
 

@@ -11,7 +11,8 @@ use super::ptx::ast::{Ast, DeclSpace, Init, Variable};
 use super::ptx::lower::{self, KernelParam, Lowered};
 use super::ptx::{LoadError, parser};
 
-/// The registers that a kernel is said to have at most, as the hardware does; virtual registers have no such limit.
+/// The registers that a kernel is said to have at most, as the hardware does; virtual registers have no such
+/// limit.
 const MAX_REPORTED_REGISTERS: u32 = 255;
 /// The bank of constant memory, in bytes.
 const MAX_CONST_BYTES: u64 = 64 << 10;

@@ -6,7 +6,8 @@ use super::soft::{self, Format, Number};
 use super::{Fn1, Fn2, Mode, Rounding, fn1, fn2};
 use crate::device::cpu::ptx::Type;
 
-/// Sign- or zero-extends the value of a type to i64 (which holds every value but those of u64 above the middle).
+/// Sign- or zero-extends the value of a type to i64 (which holds every value but those of u64 above the
+/// middle).
 fn widen(ty: Type, x: u64) -> i64 {
     match ty {
         Type::S8 => i64::from(x as i8),
@@ -99,8 +100,8 @@ macro_rules! with_float_int {
     };
 }
 
-/// `cvt.to.from`. `width` is the destination register's width in bits: an integer result is extended to it by its own sign.
-/// `integral` says that the rounding modifier was one of `rni rzi rmi rpi`.
+/// `cvt.to.from`. `width` is the destination register's width in bits: an integer result is extended to it by
+/// its own sign. `integral` says that the rounding modifier was one of `rni rzi rmi rpi`.
 pub(crate) fn convert(to: Type, from: Type, width: u32, integral: bool) -> Option<Fn1> {
     match (to.is_float(), from.is_float()) {
         (false, false) => int_to_int(to, from, width),

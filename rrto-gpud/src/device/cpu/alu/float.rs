@@ -1,7 +1,8 @@
 //! f32 and f64.
 //!
-//! Rounding to nearest without modifiers is the host's own arithmetic; everything else goes through [`super::soft`]. A NaN that
-//! comes out is always the same NaN, as on NVIDIA's hardware, so that results do not depend on the host.
+//! Rounding to nearest without modifiers is the host's own arithmetic; everything else goes through
+//! [`super::soft`]. A NaN that comes out is always the same NaN, as on NVIDIA's hardware, so that results do
+//! not depend on the host.
 
 use super::half::add_to_odd;
 use super::soft::{self, F32, F64, Format, Number};
@@ -74,7 +75,8 @@ binary32!(sub32, -, |m, x, y| x.add(y.negated(), m.rounding));
 binary32!(mul32, *, |_m, x, y| x.mul(y));
 binary32!(div32, /, |_m, x, y| x.div(y));
 
-/// A fused multiply-add. The product of two f32 is exact in f64, and a sum rounded to odd there rounds correctly to f32.
+/// A fused multiply-add. The product of two f32 is exact in f64, and a sum rounded to odd there rounds
+/// correctly to f32.
 #[inline(always)]
 pub(crate) fn fma32(m: Mode, a: u64, b: u64, c: u64) -> u64 {
     if m.rounding == Rounding::Nearest {
@@ -206,7 +208,8 @@ pub(crate) fn rcp64(m: Mode, a: u64) -> u64 {
     div64(m, 1.0f64.to_bits(), a)
 }
 
-/// The high half of a result whose low half PTX defines as zero (`rcp.approx.ftz.f64` and its like), subnormals flushed.
+/// The high half of a result whose low half PTX defines as zero (`rcp.approx.ftz.f64` and its like),
+/// subnormals flushed.
 fn coarse64(a: u64, function: impl Fn(f64) -> f64) -> u64 {
     let flush = |x: u64| if x & 0x7ff0_0000_0000_0000 == 0 { x & 1 << 63 } else { x };
     // Only the high half of the input counts; a NaN must not lose its only bits with the low half.

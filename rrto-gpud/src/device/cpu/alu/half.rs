@@ -1,7 +1,7 @@
 //! f16 and bf16, alone and in pairs.
 //!
-//! A sum, product or fused product of half-precision values is formed in f64, where a product is exact and a sum is rounded to
-//! odd: a second rounding to so few bits then cannot differ from a single one.
+//! A sum, product or fused product of half-precision values is formed in f64, where a product is exact and a
+//! sum is rounded to odd: a second rounding to so few bits then cannot differ from a single one.
 
 use super::soft::{self, Format};
 use super::{Mode, Rounding};
@@ -90,7 +90,8 @@ fn narrow(value: f64, fraction_bits: i32, bias: i32) -> u16 {
     sign | (magnitude + rounded).min(infinity.into()) as u16
 }
 
-/// The sum in f64, rounded to odd: never to a value that lies half-way between two narrower ones unless the sum does.
+/// The sum in f64, rounded to odd: never to a value that lies half-way between two narrower ones unless the
+/// sum does.
 ///
 /// Without branches, so that a loop over lanes can be vectorised.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Integer arithmetic, logic, shifts and bit fields.
 //!
-//! PTX wraps; a shift by the width or more gives zero (or the sign); a division by zero gives all ones, which is what NVIDIA's
-//! hardware does where PTX leaves it open.
+//! PTX wraps; a shift by the width or more gives zero (or the sign); a division by zero gives all ones, which
+//! is what NVIDIA's hardware does where PTX leaves it open.
 
 use super::{Fn1, Fn2, Fn3, Mode, fn1, fn2, fn3};
 use crate::device::cpu::ptx::Type;
@@ -147,7 +147,8 @@ pub(crate) fn bfind(ty: Type, shift_amount: bool) -> Option<Fn1> {
     })
 }
 
-/// Instructions of two sources on integers. `mul` and `mad` are spelt with their half: `mul.lo`, `mul.hi`, `mul.wide`.
+/// Instructions of two sources on integers. `mul` and `mad` are spelt with their half: `mul.lo`, `mul.hi`,
+/// `mul.wide`.
 pub(crate) fn binary(opcode: &str, ty: Type) -> Option<Fn2> {
     match opcode {
         "add" => by_type!(ty, op2!(|a, b| a.wrapping_add(b))),

@@ -1,8 +1,9 @@
 //! What the arithmetic instructions compute: pure functions over the 32 lanes of a warp.
 //!
-//! A register of a warp is [`Lanes`]: one 64-bit slot a lane. A narrower value lies in the low bits of its slot and the rest is
-//! zero; every function here keeps that. An instruction is chosen once, when the module is loaded, as a pointer to a function
-//! that does all lanes, so that executing it costs one indirect call a warp and the loop over the lanes can be vectorised.
+//! A register of a warp is [`Lanes`]: one 64-bit slot a lane. A narrower value lies in the low bits of its
+//! slot and the rest is zero; every function here keeps that. An instruction is chosen once, when the module
+//! is loaded, as a pointer to a function that does all lanes, so that executing it costs one indirect call a
+//! warp and the loop over the lanes can be vectorised.
 
 pub(crate) mod atomic;
 pub(crate) mod compare;

@@ -1,8 +1,9 @@
 //! Floating-point arithmetic in integers, for any format and rounding mode.
 //!
-//! The host rounds to nearest and knows two formats; PTX has four rounding modes and more formats. Values here are a
-//! sign, an exponent and a significand of up to 128 bits plus a sticky bit that says "and a little more", which is enough to
-//! round any sum, product, fused product, quotient or root of f64 or less exactly once.
+//! The host rounds to nearest and knows two formats; PTX has four rounding modes and more formats. Values
+//! here are a sign, an exponent and a significand of up to 128 bits plus a sticky bit that says "and a little
+//! more", which is enough to round any sum, product, fused product, quotient or root of f64 or less exactly
+//! once.
 
 use super::Rounding;
 
@@ -113,7 +114,8 @@ impl Number {
         let top = 127 - significand.leading_zeros() as i32;
         let unit = (exponent + top - format.fraction as i32).max(lowest);
         let (rounded, _) = round_to_unit(self.negative, exponent, significand, sticky, unit, rounding);
-        // A carry out of the significand doubles it, and adding it to the exponent field then does the right thing.
+        // A carry out of the significand doubles it, and adding it to the exponent field then does the right
+        // thing.
         let magnitude = if rounded >> format.fraction == 0 {
             rounded as u64
         } else {
@@ -234,7 +236,8 @@ fn shift_right(value: u128, by: u32) -> (u128, bool) {
     }
 }
 
-/// Rounds a magnitude to a multiple of two to the power `unit`; gives the multiple, and whether anything was lost.
+/// Rounds a magnitude to a multiple of two to the power `unit`; gives the multiple, and whether anything was
+/// lost.
 fn round_to_unit(
     negative: bool,
     exponent: i32,

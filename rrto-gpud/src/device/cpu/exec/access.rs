@@ -61,8 +61,8 @@ impl<'v> Finder<'v> {
         }
     }
 
-    /// Whether the lanes all look into shared memory, or all into the allocation that holds the first one's address: the
-    /// common cases, which need no choice a lane.
+    /// Whether the lanes all look into shared memory, or all into the allocation that holds the first one's
+    /// address: the common cases, which need no choice a lane.
     fn common(&mut self, address: u64) -> Option<Place<'v>> {
         match self.space {
             Space::Shared => Some(Place::Shared(0)),
@@ -71,7 +71,8 @@ impl<'v> Finder<'v> {
         }
     }
 
-    /// Loads for all active lanes, if nothing is out of the ordinary. `part` is what to skip of each lane's `whole` bytes.
+    /// Loads for all active lanes, if nothing is out of the ordinary. `part` is what to skip of each lane's
+    /// `whole` bytes.
     #[inline(always)]
     fn gather<const SIZE: u32>(
         &mut self,
@@ -99,8 +100,8 @@ impl<'v> Finder<'v> {
         }
     }
 
-    /// Stores for all active lanes, if nothing is out of the ordinary. Where something is, some lanes' stores may have been done,
-    /// which doing them again does not change.
+    /// Stores for all active lanes, if nothing is out of the ordinary. Where something is, some lanes' stores
+    /// may have been done, which doing them again does not change.
     #[inline(always)]
     fn scatter<const SIZE: u32>(
         &mut self,
@@ -365,9 +366,10 @@ impl Warp {
     }
 }
 
-/// Stores 32 consecutive 32-bit values as 16 words, if that is what they are: a third of the cost, since a store of less than a word
-/// is a compare-exchange. Other stores to the same words at the same time would be a race of the program's own making only if they
-/// went to the same bytes, and all bytes of these words are written here.
+/// Stores 32 consecutive 32-bit values as 16 words, if that is what they are: a third of the cost, since a
+/// store of less than a word is a compare-exchange. Other stores to the same words at the same time would be
+/// a race of the program's own making only if they went to the same bytes, and all bytes of these words are
+/// written here.
 fn store_row(finder: &mut Finder<'_>, addresses: &Lanes, values: &Lanes) -> bool {
     let first = addresses[0];
     let consecutive = (0..WARP).all(|i| addresses[i] == first.wrapping_add(4 * i as u64));

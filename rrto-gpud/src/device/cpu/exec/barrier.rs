@@ -36,7 +36,8 @@ impl Barriers {
         *self = Self::default();
     }
 
-    /// A barrier at which everyone has come, which is then empty again. `live` is the number of threads that have not exited.
+    /// A barrier at which everyone has come, which is then empty again. `live` is the number of threads that
+    /// have not exited.
     pub(super) fn next_complete(&mut self, live: u32) -> Option<Release> {
         let complete = |b: &Arrivals| b.threads > 0 && b.threads >= b.expected.unwrap_or(live);
         let id = self.0.iter().position(complete)?;

@@ -8,8 +8,8 @@ use super::launch::Grid;
 use super::warp::{Around, Warp};
 use crate::device::cpu::alu::{Mask, WARP};
 
-/// Instructions that a warp executes before the next one's turn: some tens of microseconds, so that the clock is read seldom and
-/// a warp that spins holds the others up little.
+/// Instructions that a warp executes before the next one's turn: some tens of microseconds, so that the clock
+/// is read seldom and a warp that spins holds the others up little.
 const SLICE_INSTRUCTIONS: u32 = 1000;
 
 /// How a turn of a block ended.

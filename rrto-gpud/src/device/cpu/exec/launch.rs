@@ -24,9 +24,11 @@ pub const MAX_GRID_DIM: [u32; 3] = [0x7fff_ffff, 65_535, 65_535];
 pub const MAX_STATIC_SHARED_BYTES: u32 = 48 << 10;
 /// Most shared memory of a block in bytes, for kernels that ask for more.
 pub const MAX_SHARED_BYTES: u32 = 163 << 10;
-/// Most bytes of registers and local memory of one block. A block of 1024 threads has 64 MiB of registers with 8192 each.
+/// Most bytes of registers and local memory of one block. A block of 1024 threads has 64 MiB of registers
+/// with 8192 each.
 const MAX_BLOCK_STATE_BYTES: usize = 512 << 20;
-/// Turns that a block takes alone on its thread. After them it is taken to wait for other blocks, and another is started beside it.
+/// Turns that a block takes alone on its thread. After them it is taken to wait for other blocks, and another
+/// is started beside it.
 const TURNS_ALONE: u32 = 256;
 /// Most blocks that one thread runs at once, but for a cooperative launch: what a multiprocessor holds.
 const MAX_RESIDENT_BLOCKS: usize = 32;
@@ -79,8 +81,9 @@ impl Default for Limits {
     }
 }
 
-/// Where the frame of each call depth begins. The kernel's own comes first; all the functions that it calls get frames as large as the
-/// largest of them, so that lanes which came to the same depth by different ways can run together.
+/// Where the frame of each call depth begins. The kernel's own comes first; all the functions that it calls
+/// get frames as large as the largest of them, so that lanes which came to the same depth by different ways
+/// can run together.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Frames {
     kernel: [usize; 3],
@@ -229,8 +232,8 @@ impl<'g> Grid<'g> {
         (number < self.blocks).then_some(number)
     }
 
-    /// Runs blocks until there are no more. Blocks start in order, and one that was started is never put off for good, so a block may
-    /// wait for any that came before it.
+    /// Runs blocks until there are no more. Blocks start in order, and one that was started is never put off
+    /// for good, so a block may wait for any that came before it.
     fn work(&self, sm: u32) {
         if let Err(fault) = self.work_or_fail(sm) {
             self.fail(fault);
@@ -282,8 +285,8 @@ impl<'g> Grid<'g> {
     }
 }
 
-/// A launch that has been checked and has all it needs; nothing that happens to the program's memory afterwards changes what it
-/// sees.
+/// A launch that has been checked and has all it needs; nothing that happens to the program's memory
+/// afterwards changes what it sees.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     launch: Launch,
@@ -297,7 +300,8 @@ impl Prepared {
     /// Checks a launch against the kernel, its parameters and the limits.
     ///
     /// # Errors
-    /// What the driver says to a launch that cannot be: `INVALID_VALUE`, `LAUNCH_OUT_OF_RESOURCES`.
+    /// What the driver says to a launch that cannot be: `INVALID_HANDLE`, `INVALID_VALUE`,
+    /// `LAUNCH_OUT_OF_RESOURCES`.
     pub(crate) fn new(
         module: &Module,
         kernel: &Kernel,
@@ -306,6 +310,9 @@ impl Prepared {
         memory: &Arc<Memory>,
         limits: &Limits,
     ) -> Result<Self, Fault> {
+        if module.lowered.routines.get(kernel.routine).is_none_or(|routine| routine.name != kernel.name()) {
+            return Err(Fault::new(CuResult::INVALID_HANDLE, "the kernel is another module's"));
+        }
         let frames = Frames::of(module, kernel);
         let dynamic_base = check(kernel, launch, params, limits, &frames)?;
         let workspace = if launch.cooperative { Some(Workspace::new(memory)?) } else { None };
@@ -375,8 +382,9 @@ impl Prepared {
 /// Runs a kernel to its end. `params` is its parameter block.
 ///
 /// # Errors
-/// What the driver says to a launch that cannot be (`INVALID_VALUE`, `LAUNCH_OUT_OF_RESOURCES`), and what the program then learns
-/// when a kernel fails while it runs (`ILLEGAL_ADDRESS`, `MISALIGNED_ADDRESS`, `LAUNCH_TIMEOUT`, `ASSERT` and their like).
+/// What the driver says to a launch that cannot be (`INVALID_VALUE`, `LAUNCH_OUT_OF_RESOURCES`), and what the
+/// program then learns when a kernel fails while it runs (`ILLEGAL_ADDRESS`, `MISALIGNED_ADDRESS`,
+/// `LAUNCH_TIMEOUT`, `ASSERT` and their like).
 pub fn launch(
     module: &Module,
     kernel: &Kernel,

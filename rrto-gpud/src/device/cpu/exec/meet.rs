@@ -1,8 +1,9 @@
-//! Instructions for which lanes of a warp wait for each other: shuffles, votes, matches, reductions, `bar.warp.sync`.
+//! Instructions for which lanes of a warp wait for each other: shuffles, votes, matches, reductions,
+//! `bar.warp.sync`.
 //!
-//! A lane that comes to one names the lanes that take part. It waits until every one of those that has not exited stands at an
-//! instruction of the same kind with the same members, not necessarily at the same place; then it is done for all of them
-//! at once.
+//! A lane that comes to one names the lanes that take part. It waits until every one of those that has not
+//! exited stands at an instruction of the same kind with the same members, not necessarily at the same place;
+//! then it is done for all of them at once.
 
 use rrto_core::api::CuResult;
 

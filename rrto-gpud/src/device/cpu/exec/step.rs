@@ -74,7 +74,8 @@ impl Warp {
         Ok(Flow::Next)
     }
 
-    /// The registers themselves, if the operands are registers and no two are the same: then nothing needs to be copied.
+    /// The registers themselves, if the operands are registers and no two are the same: then nothing needs to
+    /// be copied.
     #[inline(always)]
     fn in_place<const N: usize>(
         &mut self,

@@ -8,10 +8,11 @@ use super::launch::Grid;
 use crate::device::cpu::alu::{Lanes, Mask, WARP, lanes_of};
 use crate::device::cpu::ptx::ir::Pc;
 
-/// How many times a group is chosen by its place before one is chosen by turn. Small enough that a lane waiting for a lock's holder
-/// wastes little, large enough that divergent code mostly stays in step.
+/// How many times a group is chosen by its place before one is chosen by turn. Small enough that a lane
+/// waiting for a lock's holder wastes little, large enough that divergent code mostly stays in step.
 const PICKS_BETWEEN_TURNS: u32 = 64;
-/// Deepest nesting of calls. The hardware's stack of 1 kB a thread allows fewer; recursion beyond this is a runaway.
+/// Deepest nesting of calls. The hardware's stack of 1 kB a thread allows fewer; recursion beyond this is a
+/// runaway.
 pub(super) const MAX_CALL_DEPTH: usize = 512;
 /// Most registers of a warp in all its calls: 16 MiB.
 const MAX_CALL_REGISTERS: usize = 1 << 16;
@@ -92,8 +93,9 @@ impl Warp {
         }
     }
 
-    /// Puts every lane of the mask at the kernel's first instruction. Registers and local memory begin as zero, so that a kernel
-    /// which reads what it has not written does the same each time and learns nothing of another.
+    /// Puts every lane of the mask at the kernel's first instruction. Registers and local memory begin as
+    /// zero, so that a kernel which reads what it has not written does the same each time and learns nothing
+    /// of another.
     pub(super) fn reset(&mut self, mask: Mask, grid: &Grid<'_>) {
         self.alive = mask;
         (self.waiting, self.at_barrier, self.carry) = (0, 0, 0);
@@ -156,7 +158,8 @@ impl Warp {
         Some(Group { mask: mask & runnable, pc, depth: depth.into() })
     }
 
-    /// Executes a group until it splits, meets other lanes, waits or ends, or the budget is spent; whether it asked to yield.
+    /// Executes a group until it splits, meets other lanes, waits or ends, or the budget is spent; whether it
+    /// asked to yield.
     fn run_group(
         &mut self,
         mut group: Group,

@@ -130,7 +130,8 @@ impl Span {
         self.allocation.write_bytes(self.offset, data.get(..len).unwrap_or(&[]));
     }
 
-    /// Copies from another range, as much as both hold. Ranges that overlap give an unspecified result, as in CUDA.
+    /// Copies from another range, as much as both hold. Ranges that overlap give an unspecified result, as in
+    /// CUDA.
     pub(crate) fn copy_from(&self, source: &Span) {
         let len = self.len.min(source.len);
         let mut buffer = vec![0; len.min(COPY_CHUNK_BYTES) as usize];
@@ -157,8 +158,8 @@ impl Fill {
     /// The range that the fill would touch; nothing if it is empty.
     ///
     /// # Errors
-    /// `INVALID_VALUE` for a bad element size, an address or pitch that is no multiple of it, a pitch shorter than a row, or
-    /// a range that does not lie in one live allocation.
+    /// `INVALID_VALUE` for a bad element size, an address or pitch that is no multiple of it, a pitch shorter
+    /// than a row, or a range that does not lie in one live allocation.
     pub(crate) fn span(&self, memory: &Memory, address: u64) -> Result<Option<Span>> {
         let invalid = CuResult::INVALID_VALUE;
         let element = u64::from(self.element_bytes);
@@ -214,8 +215,8 @@ impl Memory {
     /// Sets memory as `cuMemsetD8`, `D16`, `D32` and their `D2D` forms do.
     ///
     /// # Errors
-    /// `INVALID_VALUE`, as for the driver's: a bad element size, an address or pitch that is no multiple of it, a pitch shorter
-    /// than a row, or a range that does not lie in one live allocation.
+    /// `INVALID_VALUE`, as for the driver's: a bad element size, an address or pitch that is no multiple of
+    /// it, a pitch shorter than a row, or a range that does not lie in one live allocation.
     pub fn fill(&self, address: u64, fill: Fill) -> Result<()> {
         if let Some(span) = fill.span(self, address)? {
             span.fill(&fill);

@@ -1,8 +1,9 @@
 //! Device memory: one virtual address space, shared by every thread that runs a kernel.
 //!
-//! Memory is made of 64-bit atomic words, so kernels on several threads and copies from the host may touch it at once and the
-//! worst that a racing program gets is the old or the new value, as on a GPU. A plain access is `Relaxed`; an access of less than
-//! a word is a compare-exchange of its word. All of it is little-endian, whatever the host is.
+//! Memory is made of 64-bit atomic words, so kernels on several threads and copies from the host may touch it
+//! at once and the worst that a racing program gets is the old or the new value, as on a GPU. A plain access
+//! is `Relaxed`; an access of less than a word is a compare-exchange of its word. All of it is little-endian,
+//! whatever the host is.
 //!
 //! Pages come into being when they are first written; what has never been written reads as zero.
 
@@ -17,16 +18,18 @@ use rrto_core::api::CuResult;
 pub(crate) use allocation::Allocation;
 pub use bulk::Fill;
 
-/// The lowest device address. Far from zero, so that no small integer is mistaken for a pointer, and shaped like the addresses of
-/// a real device, so that a scan for pointers in kernel arguments behaves alike.
+/// The lowest device address. Far from zero, so that no small integer is mistaken for a pointer, and shaped
+/// like the addresses of a real device, so that a scan for pointers in kernel arguments behaves alike.
 pub const BASE_ADDRESS: u64 = 0x7f00_0000_0000;
 /// No device address is at or above this.
 pub const END_ADDRESS: u64 = 0x7fff_0000_0000;
 /// Every allocation begins at a multiple of this many bytes; CUDA promises at least 256.
 pub const ALLOCATION_ALIGN: u64 = 512;
-/// Unused addresses after each allocation, so that an access just past its end is a fault, not another allocation's data.
+/// Unused addresses after each allocation, so that an access just past its end is a fault, not another
+/// allocation's data.
 pub const GUARD_BYTES: u64 = 4096;
-/// Most live allocations. The table is copied when it changes under a running kernel, so it must not grow without end.
+/// Most live allocations. The table is copied when it changes under a running kernel, so it must not grow
+/// without end.
 pub const MAX_ALLOCATIONS: usize = 1 << 20;
 
 type Result<T> = std::result::Result<T, CuResult>;
@@ -206,8 +209,8 @@ impl Memory {
     }
 }
 
-/// A range of an allocation, which stays readable and writable after the allocation is freed: for copies that were
-/// issued before.
+/// A range of an allocation, which stays readable and writable after the allocation is freed: for copies that
+/// were issued before.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     allocation: Arc<Allocation>,

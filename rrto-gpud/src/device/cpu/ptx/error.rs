@@ -22,8 +22,8 @@ impl LoadError {
         Self { status: CuResult::INVALID_PTX, line, function: None, message: message.into() }
     }
 
-    /// The text is PTX of a kind that the software GPU cannot run: CUDA_ERROR_INVALID_PTX too, which is what a driver
-    /// says to an instruction that it does not know.
+    /// The text is PTX of a kind that the software GPU cannot run: CUDA_ERROR_INVALID_PTX too, which is what
+    /// a driver says to an instruction that it does not know.
     pub(crate) fn unsupported(line: u32, what: impl std::fmt::Display) -> Self {
         Self::syntax(line, format!("the software GPU does not support {what}"))
     }

@@ -1,7 +1,8 @@
-//! What a module is once it is understood: instructions with registers as indexes, labels as instruction numbers and
-//! arithmetic as function pointers.
+//! What a module is once it is understood: instructions with registers as indexes, labels as instruction
+//! numbers and arithmetic as function pointers.
 //!
-//! All functions of a module share one array of instructions, so an instruction number says which function it is in.
+//! All functions of a module share one array of instructions, so an instruction number says which function it
+//! is in.
 
 use crate::device::cpu::alu::atomic::FnAtomic;
 use crate::device::cpu::alu::compare::Combine;

@@ -1,7 +1,7 @@
 //! PTX text to tokens.
 //!
-//! The lexer is a cursor over the text: it owns nothing, is cheap to clone (which is how the parser looks ahead), and
-//! every token knows its line. It never panics, whatever the bytes.
+//! The lexer is a cursor over the text: it owns nothing, is cheap to clone (which is how the parser looks
+//! ahead), and every token knows its line. It never panics, whatever the bytes.
 
 use super::LoadError;
 

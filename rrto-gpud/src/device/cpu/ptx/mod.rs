@@ -1,7 +1,7 @@
 //! PTX: from text to instructions that the executor knows.
 //!
-//! [`parser`] makes an [`ast::Ast`] of the text; [`lower`] resolves names, chooses a function for each instruction and refuses
-//! what the executor does not know. Nothing is left to be found out when a kernel runs.
+//! `parser` makes an `Ast` of the text; `lower` resolves names, chooses a function for each instruction and
+//! refuses what the executor does not know. Nothing is left to be found out when a kernel runs.
 
 pub(crate) mod ast;
 mod body;

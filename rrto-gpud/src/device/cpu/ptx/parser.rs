@@ -1,7 +1,7 @@
 //! PTX text to [`Ast`]: a recursive-descent parser with one token of look-ahead (two at a label).
 //!
-//! Everything that the text can make large or deep has a limit here, so that no input can exhaust the stack or demand
-//! more memory than a small multiple of its own size.
+//! Everything that the text can make large or deep has a limit here, so that no input can exhaust the stack
+//! or demand more memory than a small multiple of its own size.
 
 use rrto_core::api::CuResult;
 
@@ -90,17 +90,14 @@ impl<'a> Parser<'a> {
     }
 
     fn module(&mut self) -> Result<Ast<'a>> {
+        self.first_directive().map_err(|error| LoadError { status: CuResult::INVALID_IMAGE, ..error })?;
+        self.version()?;
         let mut ast = Ast::default();
         let mut linkage = Linkage::default();
-        let mut versioned = false;
         loop {
             match self.next()? {
-                Token::End if versioned => return Ok(ast),
-                Token::Dot("version") => {
-                    self.version()?;
-                    versioned = true;
-                }
-                found if !versioned => return self.unexpected(found, "`.version` at the start of a module"),
+                Token::End => return Ok(ast),
+                Token::Dot("version") => self.version()?,
                 Token::Dot("target") => self.target()?,
                 Token::Dot("address_size") => {
                     let bits = self.int("the address size")?;
@@ -135,6 +132,14 @@ impl<'a> Parser<'a> {
                 }
                 found => return self.unexpected(found, "a directive"),
             }
+        }
+    }
+
+    /// Text that does not begin like PTX is no module at all to the driver, and not one with an error.
+    fn first_directive(&mut self) -> Result<()> {
+        match self.next()? {
+            Token::Dot("version") => Ok(()),
+            found => self.unexpected(found, "`.version` at the start of a module"),
         }
     }
 

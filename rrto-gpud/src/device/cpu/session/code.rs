@@ -1,14 +1,14 @@
 //! Module images, modules, libraries and kernels.
 //!
-//! A library is a module here: its image is loaded at once. What is looked up keeps its code alive until it has been executed,
-//! even if the module is unloaded meanwhile.
+//! A library is a module here: its image is loaded at once. What is looked up keeps its code alive until it
+//! has been executed, even if the module is unloaded meanwhile.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rrto_core::api::{CuResult, FunctionAttribute};
-use rrto_core::image::{self, Kind};
+use rrto_core::image;
 use rrto_core::operator::{Handle, KernelInfo, Value};
 
 use super::context::{CpuContext, Step};
@@ -128,9 +128,6 @@ impl Code {
 /// `NO_BINARY_FOR_GPU` where it has only machine code, `INVALID_IMAGE` where it cannot be read.
 fn ptx_of(image: &[u8]) -> Result<String, CuResult> {
     match image::best_ptx(image) {
-        Ok(Some(text)) if Kind::of(image) == Kind::Ptx && text.trim().is_empty() => {
-            Err(CuResult::INVALID_IMAGE)
-        }
         Ok(Some(text)) => Ok(text),
         Ok(None) => {
             tracing::warn!("a module has only machine code; the software GPU executes PTX");

@@ -13,14 +13,16 @@ use crate::device::cpu::{
 
 /// The device's name.
 pub const NAME: &str = "RRTO software GPU";
-/// The device's UUID: the same everywhere, since one software GPU is like another.
+/// The device's UUID: the same everywhere, since one software GPU is like another. By it a client knows that PTX of any
+/// architecture can be executed and machine code cannot.
 pub const UUID: [u8; 16] = *b"RRTO software GP";
 /// What `cuDriverGetVersion` answers: CUDA 13.0, the newest whose PTX is understood.
 const DRIVER_VERSION: i32 = 13_000;
 /// Compute capability, major and minor: PTX for everything up to `compute_90` is accepted.
 pub const COMPUTE_CAPABILITY: (i32, i32) = (9, 0);
 
-/// The limits of a new context, by `CUlimit`: stack, printf buffer, heap, (none), pending launches, fetch granularity, persisting cache.
+/// The limits of a new context, by `CUlimit`: stack, printf buffer, heap, (none), pending launches, fetch
+/// granularity, persisting cache.
 const LIMITS: [Option<u64>; 7] =
     [Some(1024), Some(1 << 20), Some(8 << 20), None, Some(2048), Some(64), Some(0)];
 

@@ -23,8 +23,8 @@ pub(super) const SHARED_BYTES_PER_SM: u32 = MAX_SHARED_BYTES + RESERVED_SHARED_B
 const COOPERATIVE: u32 = 2;
 /// The dimension of clusters, three numbers.
 const CLUSTER_DIMENSION: u32 = 4;
-/// Advice that changes no result: nothing, access policy, synchronisation policy, cluster scheduling, serialisation of dependent
-/// launches (which is what happens anyhow), priority, memory domains, carve-out.
+/// Advice that changes no result: nothing, access policy, synchronisation policy, cluster scheduling,
+/// serialisation of dependent launches (which is what happens anyhow), priority, memory domains, carve-out.
 const ADVICE: [u32; 9] = [0, 1, 3, 5, 6, 8, 9, 10, 14];
 
 /// Whether attributes make the launch cooperative.

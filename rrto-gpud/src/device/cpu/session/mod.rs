@@ -1,8 +1,9 @@
 //! The software GPU as a [`Device`]: sessions with streams, events, modules and errors.
 //!
-//! Operators are checked and take hold of what they need when they are issued, so that an error of the call itself is known at once
-//! and memory that is freed later is still there for them; the work is done by threads of the session's own queue.
-//! Nothing here waits on the executor's thread, but for room when too much is outstanding.
+//! Operators are checked and take hold of what they need when they are issued, so that an error of the call
+//! itself is known at once and memory that is freed later is still there for them; the work is done by
+//! threads of the session's own queue. Nothing here waits on the executor's thread, but for room when too
+//! much is outstanding.
 
 mod code;
 mod context;
@@ -37,7 +38,8 @@ pub struct CpuSettings {
 }
 
 impl Default for CpuSettings {
-    /// 4 GiB, all processors of the machine, and five minutes: an interpreter takes a thousand times a GPU's time.
+    /// 4 GiB, all processors of the machine, and five minutes: an interpreter takes a thousand times a GPU's
+    /// time.
     fn default() -> Self {
         Self {
             memory_bytes: 4 << 30,

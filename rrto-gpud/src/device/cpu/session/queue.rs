@@ -1,7 +1,7 @@
 //! Work that waits for other work, and the threads that do it.
 //!
-//! A [`Task`] runs once every task that it depends on is done. Streams and events are nothing but dependencies (see
-//! [`super::streams`]); the queue knows neither.
+//! A [`Task`] runs once every task that it depends on is done. Streams and events are nothing but
+//! dependencies (see [`super::streams`]); the queue knows neither.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,11 +12,11 @@ use std::thread::JoinHandle;
 use rrto_core::api::CuResult;
 use rrto_core::operator::Outcome;
 
-/// Most tasks of a session that run at once. Each may be a kernel that waits for another stream's, so it must not be small; the
-/// hardware runs 128 kernels at once.
+/// Most tasks of a session that run at once. Each may be a kernel that waits for another stream's, so it must
+/// not be small; the hardware runs 128 kernels at once.
 const MAX_WORKERS: usize = 16;
-/// Most tasks that wait. Past it the executor waits for one to end, so that a client cannot fill the server's memory with
-/// launches; a driver's own queue holds about a thousand.
+/// Most tasks that wait. Past it the executor waits for one to end, so that a client cannot fill the server's
+/// memory with launches; a driver's own queue holds about a thousand.
 const MAX_OUTSTANDING_TASKS: usize = 1 << 16;
 
 /// What a task does, given the context's fault if there is one already.
@@ -176,8 +176,8 @@ impl Queue {
         &self.shared
     }
 
-    /// Makes room for a task that holds bytes: waits until earlier ones have given enough back. They depend on nothing that has
-    /// not been submitted, so this ends.
+    /// Makes room for a task that holds bytes: waits until earlier ones have given enough back. They depend
+    /// on nothing that has not been submitted, so this ends.
     pub(super) fn hold_bytes(&self, bytes: u64) {
         let mut state = lock(&self.shared.state);
         while state.held_bytes > 0 && state.held_bytes.saturating_add(bytes) > self.max_held_bytes {

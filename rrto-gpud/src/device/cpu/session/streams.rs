@@ -1,8 +1,9 @@
 //! Streams and events, as dependencies between tasks.
 //!
-//! A task on a stream depends on the one before it there. The legacy default stream and the streams that are not non-blocking
-//! wait for each other (CUDA C++ Programming Guide, "Legacy Default Stream"): a task on the legacy stream depends on the last of
-//! each blocking stream, and what comes on one of them afterwards depends on it.
+//! A task on a stream depends on the one before it there. The legacy default stream and the streams that are
+//! not non-blocking wait for each other (CUDA C++ Programming Guide, "Legacy Default Stream"): a task on the
+//! legacy stream depends on the last of each blocking stream, and what comes on one of them afterwards
+//! depends on it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

@@ -8,7 +8,8 @@ use rrto_core::operator::{Geometry, Handle, KernelInfo, Launch, Operator, Outcom
 use super::{CpuDevice, CpuSettings};
 use crate::device::{Context, Device, Limits, Progress};
 
-/// Kernels by hand: one that adds to every element, one that never ends, one that reads nowhere, one that spins until a flag is set.
+/// Kernels by hand: one that adds to every element, one that never ends, one that reads nowhere, one that
+/// spins until a flag is set.
 const PTX: &str = include_str!("../../../../tests/ptx/session.ptx");
 
 const MODULE: Handle = Handle(1);
@@ -273,7 +274,8 @@ fn a_kernel_is_told_with_its_parameters_and_attributes() {
 fn images_that_cannot_run_are_refused_as_the_driver_does() {
     let mut session = Session::new();
     assert_eq!(session.load(b"\x7fELF and some machine code"), Err(CuResult::NO_BINARY_FOR_GPU));
-    assert_eq!(session.load(b"not PTX at all"), Err(CuResult::INVALID_PTX));
+    assert_eq!(session.load(b"not PTX at all"), Err(CuResult::INVALID_IMAGE));
+    assert_eq!(session.load(b".version 8.0\n.visible .entry k() { nonsense; }"), Err(CuResult::INVALID_PTX));
     assert_eq!(session.load(b"\x50\xed\x55\xba"), Err(CuResult::INVALID_IMAGE));
     assert_eq!(session.load(b".version 9.9\n"), Err(CuResult::UNSUPPORTED_PTX_VERSION));
     let strange = PTX.replace("add.u32", "frobnicate.u32");

@@ -17,8 +17,8 @@ fn half(m: &mut Modifiers<'_>) -> Option<&'static str> {
     })
 }
 
-/// Refuses modes that an instruction has not: integers round nothing and only 32-bit signed sums saturate, f64 neither saturates
-/// nor flushes, and half precision rounds to nearest.
+/// Refuses modes that an instruction has not: integers round nothing and only 32-bit signed sums saturate,
+/// f64 neither saturates nor flushes, and half precision rounds to nearest.
 fn check_mode(l: &Lowering<'_, '_>, m: &Modifiers<'_>, ty: Type, mode: Mode, opcode: &str) -> Result<()> {
     let rounds =
         ty.is_float() && matches!(opcode, "add" | "sub" | "mul" | "div" | "fma" | "mad" | "sqrt" | "rcp");

@@ -93,8 +93,8 @@ impl<'a> FrameLayout<'a> {
         self.at
     }
 
-    /// A block has ended: the variables of its calls make room for those of the next. Local variables stay, because their
-    /// address may have left the block.
+    /// A block has ended: the variables of its calls make room for those of the next. Local variables stay,
+    /// because their address may have left the block.
     pub(super) fn release(&mut self, mark: u32) {
         self.at = mark.max(self.kept);
     }

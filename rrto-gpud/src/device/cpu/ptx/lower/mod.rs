@@ -1,7 +1,7 @@
 //! From what the text says to what the executor does.
 //!
-//! Every name is resolved, every operand's width checked against its instruction, and every instruction the executor has no
-//! answer for is refused, with its line. One file a family of instructions.
+//! Every name is resolved, every operand's width checked against its instruction, and every instruction the
+//! executor has no answer for is refused, with its line. One file a family of instructions.
 
 mod arithmetic;
 mod control;
@@ -23,9 +23,11 @@ use scope::{Scope, Symbol};
 
 pub use layout::KernelParam;
 
-/// Most registers that one function may use. The hardware has 255; PTX's are virtual, and unrolled code uses thousands.
+/// Most registers that one function may use. The hardware has 255; PTX's are virtual, and unrolled code uses
+/// thousands.
 pub const MAX_REGISTERS: u32 = 1 << 16;
-/// Most bytes of local variables and parameters in one function's frame; the hardware's limit on local memory a thread.
+/// Most bytes of local variables and parameters in one function's frame; the hardware's limit on local memory
+/// a thread.
 pub const MAX_FRAME_BYTES: u32 = 512 << 10;
 /// Most bytes of parameters of a kernel: what CUDA 12.1 and later allow.
 pub const MAX_PARAM_BYTES: u32 = 32_764;
@@ -85,7 +87,8 @@ pub(crate) fn lower<'a>(ast: &'a Ast<'a>, addresses: &HashMap<&'a str, u64>) -> 
         functions_shared = shared;
     }
     for function in with_bodies().filter(|f| f.entry) {
-        // Functions expect their shared variables where they were placed; a kernel without calls need not pay for them.
+        // Functions expect their shared variables where they were placed; a kernel without calls need not pay
+        // for them.
         let calls = function.body.as_deref().is_some_and(has_call);
         let mut shared = if calls { functions_shared.clone() } else { SharedLayout::default() };
         let routine = Lowering::run(&mut out, function, &symbols, &callees, &mut shared)?;
