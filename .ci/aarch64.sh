@@ -11,7 +11,7 @@ readonly TARGET=aarch64-unknown-linux-gnu
 . .ci/lib.sh
 BUILD=$TARGET_DIR/e2e-aarch64
 # An emulated program is some ten times slower.
-LIMIT_S=300
+LIMIT_S=120
 
 # has_std: whether the Rust compiler that cargo would use can compile for the target.
 has_std() {
@@ -44,8 +44,10 @@ build_client() {
         cargo build --release --locked --target "$TARGET" --package rrto-preload
 }
 
+# All of the C library from the cross compiler's package: the one that Debian's Rust for aarch64 depends on is there
+# too, is of another build, and where the dynamic linker is of one and libc of the other, pthread_create never returns.
 emulate() {
-    timeout "$LIMIT_S" qemu-aarch64-static -L /usr/aarch64-linux-gnu "$@"
+    timeout "$LIMIT_S" qemu-aarch64-static -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib "$@"
 }
 
 # remote MODE COMMAND...: what `rrto run` does, which cannot start an emulated program itself.
@@ -89,14 +91,10 @@ start_server "$TARGET_DIR/release/rrto-gpud" cpu "$SCRATCH/certs"
 check "the preload library is for aarch64" is_aarch64 "$client/librrto_preload.so"
 check "its SONAME is libcuda.so.1" soname
 check "rrto runs" emulate "$client/rrto" --version
-# Not run yet: an emulated program hangs where it starts the transport thread (qemu-user 7.2, in clone after
-# rt_sigprocmask; not understood). RRTO_EMULATED=1 runs these.
-if [ -n "${RRTO_EMULATED-}" ]; then
-    for name in "${programs[@]}"; do
-        check "$name on aarch64, pipeline" passes pipeline "$name"
-    done
-    check "vectoradd on aarch64, percall" passes percall vectoradd
-    check "demo on aarch64, pipeline" remote pipeline "$BUILD/cnn" rrto-preload/demo/cnn.ptx 5
-fi
+for name in "${programs[@]}"; do
+    check "$name on aarch64, pipeline" passes pipeline "$name"
+done
+check "vectoradd on aarch64, percall" passes percall vectoradd
+check "demo on aarch64, pipeline" remote pipeline "$BUILD/cnn" rrto-preload/demo/cnn.ptx 5
 check "the server is still there" server_alive
 finish

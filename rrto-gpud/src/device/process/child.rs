@@ -98,11 +98,6 @@ impl Worker {
         self.id
     }
 
-    /// Whether the process is still there.
-    pub(super) fn is_alive(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
-    }
-
     /// Ends the process if it has not ended by itself, waits until it is gone, and tells how it ended.
     pub(super) fn end(&mut self) -> String {
         self.channel.close();

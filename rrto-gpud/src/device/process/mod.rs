@@ -74,11 +74,25 @@ impl Device for ProcessDevice {
     }
 
     fn open(&self, limits: Limits) -> Result<Box<dyn Context>, DeviceError> {
-        let (worker, info) = match self.workers.take_spare() {
-            Some(spare) => spare,
-            None => self.workers.start()?,
-        };
+        let spare = self.workers.take_spare();
         self.workers.replenish();
+        if let Some(spare) = spare {
+            match self.open_in(spare, limits) {
+                Ok(context) => return Ok(context),
+                // It may have died while nobody looked, which is no fault of this session's.
+                Err(error) => tracing::warn!(%error, "the spare worker is of no use, another is started"),
+            }
+        }
+        self.open_in(self.workers.start()?, limits)
+    }
+}
+
+impl ProcessDevice {
+    fn open_in(
+        &self,
+        (worker, info): (Worker, DeviceInfo),
+        limits: Limits,
+    ) -> Result<Box<dyn Context>, DeviceError> {
         if info != self.info {
             return Err(DeviceError("the device is not the one it was; restart rrto-gpud".to_owned()));
         }
@@ -110,10 +124,9 @@ impl Workers {
         Worker::start(&self.command, &self.processes)
     }
 
-    /// The worker that was kept ready, if it is still alive.
+    /// The worker that was kept ready, which may have ended since.
     fn take_spare(&self) -> Option<(Worker, DeviceInfo)> {
-        let (mut worker, info) = self.lock().worker.take()?;
-        worker.is_alive().then_some((worker, info))
+        self.lock().worker.take()
     }
 
     /// Sees to it that there is a spare worker soon.
