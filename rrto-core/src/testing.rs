@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::api::CuResult;
-use crate::engine::{Client, ClientLimits, Lost, Ready, Server, ServerLimits};
+use crate::engine::{Client, ClientLimits, Lost, Ready, Server, ServerLimits, Work};
 use crate::operator::{Operator, Outcome, Value};
 use crate::wire::{DeviceInfo, Mode, Welcome};
 
@@ -158,11 +158,12 @@ impl Pair {
         let mut executed = 0;
         while executed < count {
             match self.server.poll_ready() {
-                Ok(Some(ready)) => {
+                Ok(Some(Work::Operator(ready))) => {
                     let outcome = self.device.execute(&ready);
                     self.server.handle_outcome(ready.number, outcome);
                     executed += 1;
                 }
+                Ok(Some(Work::Span { .. } | Work::Retire(_))) => {}
                 Ok(None) => break,
                 Err(error) => {
                     self.server.handle_end(&error.to_string());

@@ -13,7 +13,7 @@ pub(crate) mod pace;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rrto_core::engine::Ready;
+use rrto_core::engine::{Ready, Work};
 use rrto_core::operator::{Outcome, Value};
 use rrto_quic::{Next, Session};
 
@@ -64,9 +64,8 @@ pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMet
         let wait = if executor.context.pending() == 0 { IDLE_WAIT } else { pace.next_wait() };
         match calls.next(wait) {
             Next::Ready(ready) => {
-                executor.execute(ready);
+                unpolled += executor.start(ready);
                 pace = Pace::default();
-                unpolled += 1;
                 if unpolled < POLL_OPERATORS {
                     continue;
                 }
@@ -92,6 +91,26 @@ struct Executor<'a, C> {
 }
 
 impl<C: Calls> Executor<'_, C> {
+    /// Gives how many operators that were.
+    fn start(&mut self, work: Work) -> u32 {
+        match work {
+            Work::Operator(ready) => {
+                self.execute(ready);
+                1
+            }
+            Work::Span { first, sequence, span } => {
+                for (number, error) in self.context.execute_span(first, &sequence, &span) {
+                    self.finish(number, Err(error));
+                }
+                span.count
+            }
+            Work::Retire(sequence) => {
+                self.context.retire(sequence);
+                0
+            }
+        }
+    }
+
     fn execute(&mut self, ready: Ready) {
         let Ready { number, operator, payload, .. } = ready;
         let bytes = payload.as_ref().map_or(0, Bytes::len);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quinn::{Endpoint, EndpointConfig, TokioRuntime};
-use rrto_core::engine::{Ready, Server, ServerLimits};
+use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, Welcome};
 use tokio::sync::Notify;
@@ -75,7 +75,7 @@ pub trait Gate: Send + Sync + 'static {
 #[expect(clippy::large_enum_variant, reason = "nearly every one is the large one, and it is moved once")]
 pub enum Next {
     /// Execute this.
-    Ready(Ready),
+    Ready(Work),
     /// Nothing came within the wait.
     Idle,
     /// The session is over, for this reason. Nothing more will come.
@@ -173,7 +173,12 @@ impl Session {
             }
             match state.engine.poll_ready() {
                 Ok(Some(ready)) => {
-                    self.shared.operators.fetch_add(1, Ordering::Relaxed);
+                    let operators = match &ready {
+                        Work::Operator(_) => 1,
+                        Work::Span { span, .. } => span.count.into(),
+                        Work::Retire(_) => 0,
+                    };
+                    self.shared.operators.fetch_add(operators, Ordering::Relaxed);
                     self.shared.room.notify_one();
                     self.shared.wake_writer(&mut state);
                     return Next::Ready(ready);

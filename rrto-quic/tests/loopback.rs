@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::engine::{ClientLimits, ServerLimits};
+use rrto_core::engine::{ClientLimits, ServerLimits, Work};
 use rrto_core::operator::{Handle, Operator, Value};
 use rrto_core::testing::FakeDevice;
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
@@ -50,7 +50,8 @@ fn execute(gate: &FakeGate, session: &Session) {
     let mut device = FakeDevice::new(16 << 20);
     loop {
         match session.next(Duration::from_secs(5)) {
-            Next::Ready(ready) => session.finish(ready.number, device.execute(&ready)),
+            Next::Ready(Work::Operator(ready)) => session.finish(ready.number, device.execute(&ready)),
+            Next::Ready(work) => panic!("{work:?}"),
             Next::Idle => {}
             Next::Over(reason) => {
                 gate.over.lock().unwrap().push(reason);

@@ -17,4 +17,4 @@ mod progress;
 mod server;
 
 pub use client::{Client, ClientLimits, Delivery, Lost, Submitted};
-pub use server::{Ready, Server, ServerLimits};
+pub use server::{Ready, Server, ServerLimits, Work};

@@ -1,11 +1,12 @@
 //! The server engine: puts what arrives in order, gives each operator to the executor once, and carries outcomes back.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::api::CuResult;
-use crate::operator::{Operator, Outcome, Value};
+use crate::operator::{Operator, Outcome, Sequence, SequenceId, Span, Value};
 use crate::wire::repeat::Decoder;
 use crate::wire::{
     Answer, ClientFrame, FrameReader, Hello, INLINE_PAYLOAD_BYTES, Refusal, ServerFrame, Welcome, WireError,
@@ -47,6 +48,26 @@ pub struct Ready {
     pub operator: Operator,
     /// Its payload.
     pub payload: Option<Bytes>,
+}
+
+/// What an executor does next.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one, and it is moved once")]
+pub enum Work {
+    /// Execute this operator.
+    Operator(Ready),
+    /// Execute a span of a sequence, which fits it and has no slots. Its operators want no answers: only failures are
+    /// told, each under its operator's number.
+    Span {
+        /// The number of its first operator; the others follow.
+        first: u64,
+        /// The sequence that it is of.
+        sequence: Arc<Sequence>,
+        /// Which piece.
+        span: Span,
+    },
+    /// Forget what is kept for a sequence: there will be no span of it any more.
+    Retire(SequenceId),
 }
 
 /// The server's side of a session.
@@ -223,7 +244,7 @@ impl Server {
     ///
     /// # Errors
     /// A payload whose length is not the operator's; the session must end.
-    pub fn poll_ready(&mut self) -> Result<Option<Ready>, WireError> {
+    pub fn poll_ready(&mut self) -> Result<Option<Work>, WireError> {
         let Some(next) = self.queue.front_mut() else { return Ok(None) };
         if let Some(bytes) = next.operator.payload_bytes() {
             if next.payload.is_none() {
@@ -243,7 +264,7 @@ impl Server {
         self.issued_bytes += bytes;
         self.issued = ready.number;
         self.open.insert(ready.number, ready.wants_answer);
-        Ok(Some(ready))
+        Ok(Some(Work::Operator(ready)))
     }
 
     /// Tells how an operator ended. Outcomes may come in any order.

@@ -10,6 +10,7 @@
 //! waits for nothing.
 
 mod launch;
+mod sequence;
 mod value;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use launch::{
     Geometry, LAUNCH_ATTRIBUTE_VALUE_BYTES, Launch, LaunchAttribute, MAX_LAUNCH_ATTRIBUTES, MAX_PARAM_BYTES,
 };
+pub use sequence::{Edit, MAX_SEQUENCE_OPERATORS, MAX_SEQUENCES, Patch, Sequence, SequenceId, Span};
 pub use value::{KernelInfo, Outcome, Value};
 
 /// A virtual handle: what the program holds instead of a driver pointer (stream, event, module, library, kernel,
@@ -407,6 +409,31 @@ impl Operator {
                 | FunctionSetCacheConfig { .. }
                 | Launch(_)
         )
+    }
+
+    /// Whether it can be part of a [`Sequence`]: it does the same again when it is executed again. What makes or ends
+    /// something has a new handle or address each time, and a question has a new answer.
+    pub fn repeats(&self) -> bool {
+        use Operator::*;
+        matches!(
+            self,
+            Memset { .. }
+                | CopyIn { .. }
+                | CopyOut { .. }
+                | CopyDevice { .. }
+                | StreamSynchronize { .. }
+                | StreamWaitEvent { .. }
+                | EventRecord { .. }
+                | EventSynchronize { .. }
+                | ContextSynchronize
+                | Launch(_)
+        )
+    }
+
+    /// Whether it takes or gives something that travels beside it: it is then executed by itself, and never as a
+    /// middle part of a span.
+    pub fn is_slot(&self) -> bool {
+        self.payload_bytes().is_some() || self.needs_answer()
     }
 
     /// What this operator means for the outstanding work of its stream. A copy from the host is no outstanding

@@ -12,8 +12,11 @@ pub mod cpu;
 pub mod cuda;
 pub mod process;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use rrto_core::operator::{Operator, Outcome};
+use rrto_core::api::CuResult;
+use rrto_core::operator::{Operator, Outcome, Sequence, SequenceId, Span};
 use rrto_core::wire::DeviceInfo;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +80,22 @@ pub trait Context {
     /// Executes the operator of this number. Operators come in their order; `payload` has exactly the bytes that
     /// the operator takes.
     fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress;
+
+    /// Executes a span of a sequence, which fits it and has no slots: nothing of it takes a payload or answers. Its first
+    /// operator has the number `first`, and the others follow. Gives the failures that show at once, with their numbers.
+    fn execute_span(&mut self, first: u64, sequence: &Arc<Sequence>, span: &Span) -> Vec<(u64, CuResult)> {
+        let mut failures = Vec::new();
+        for (number, at) in (first..).zip(span.from..span.end()) {
+            let Some(operator) = sequence.operator(at, span) else { continue };
+            if let Progress::Done(Err(error)) = self.execute(number, operator.into_owned(), None) {
+                failures.push((number, error));
+            }
+        }
+        failures
+    }
+
+    /// There will be no more spans of this sequence.
+    fn retire(&mut self, _sequence: SequenceId) {}
 
     /// Appends the outcomes of pending operators that have completed by now. Does not block.
     fn poll(&mut self, finished: &mut Vec<(u64, Outcome)>);

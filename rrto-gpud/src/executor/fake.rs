@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::engine::Ready;
+use rrto_core::engine::{Ready, Work};
 use rrto_core::operator::{Handle, Operator, Outcome, Value};
 use rrto_core::wire::DeviceInfo;
 use rrto_quic::Next;
@@ -138,13 +138,13 @@ impl Calls for Script {
         let mut given = self.given.borrow_mut();
         if let Some(operator) = self.left.borrow_mut().pop_front() {
             *given += 1;
-            return Next::Ready(Ready {
+            return Next::Ready(Work::Operator(Ready {
                 number: *given,
                 lane: 0,
                 wants_answer: true,
                 operator,
                 payload: None,
-            });
+            }));
         }
         match self.finished.borrow().len() as u64 == *given {
             true => Next::Over("the script is over".to_owned()),

@@ -1,0 +1,247 @@
+//! Sequences: runs of operators that a program repeats and that both sides know, so that a repetition of one travels
+//! as a [`Span`].
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Geometry, Launch, MAX_PARAM_BYTES, Operator};
+
+/// The longest sequence, operators. An inference of a large detection model is some thousands.
+pub const MAX_SEQUENCE_OPERATORS: usize = 16 << 10;
+
+/// Sequences that a session can have at a time.
+pub const MAX_SEQUENCES: usize = 64;
+
+/// Names a sequence in its session. The client chooses it, and never the same twice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct SequenceId(pub u32);
+
+/// A proven run of operators of one lane; immutable. All of it [`repeats`](Operator::repeats).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sequence {
+    lane: u32,
+    operators: Box<[Operator]>,
+}
+
+impl Sequence {
+    /// A sequence of what `lane` does.
+    ///
+    /// # Errors
+    /// Why that is no sequence, in words.
+    pub fn new(lane: u32, operators: Vec<Operator>) -> Result<Self, &'static str> {
+        if operators.is_empty() || operators.len() > MAX_SEQUENCE_OPERATORS {
+            return Err("a sequence has from 1 to MAX_SEQUENCE_OPERATORS operators");
+        }
+        if !operators.iter().all(Operator::repeats) {
+            return Err("a sequence with an operator that makes, ends or asks for something");
+        }
+        Ok(Sequence { lane, operators: operators.into() })
+    }
+
+    /// The host thread whose calls these are.
+    pub fn lane(&self) -> u32 {
+        self.lane
+    }
+
+    /// All operators, in order.
+    pub fn operators(&self) -> &[Operator] {
+        &self.operators
+    }
+
+    /// The operator at `at` in the run that `span` is of.
+    pub fn operator(&self, at: u32, span: &Span) -> Option<Cow<'_, Operator>> {
+        let operator = self.operators.get(at as usize)?;
+        match span.patches.binary_search_by_key(&at, |patch| patch.at) {
+            Ok(found) => span.patches.get(found)?.apply(operator).map(Cow::Owned),
+            Err(_) => Some(Cow::Borrowed(operator)),
+        }
+    }
+
+    /// Checks that `span` is within this sequence: its range, and that every patch fits its operator. Whoever has
+    /// checked a span may rely on [`Sequence::operator`] for each of its places.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub fn check(&self, span: &Span) -> Result<(), &'static str> {
+        let end = span.from.checked_add(span.count).filter(|end| *end as usize <= self.operators.len());
+        let Some(end) = end.filter(|_| span.count > 0) else {
+            return Err("a span is not within its sequence");
+        };
+        let mut next = span.from;
+        for patch in &span.patches {
+            if patch.at < next || patch.at >= end {
+                return Err("patches are not in order, or not within their span");
+            }
+            next = patch.at + 1;
+            let operator = self.operators.get(patch.at as usize);
+            if operator.and_then(|operator| patch.apply(operator)).is_none() {
+                return Err("a patch does not fit its operator");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A piece of one run of a sequence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Span {
+    /// Of which sequence.
+    pub sequence: SequenceId,
+    /// The place of its first operator in the sequence.
+    pub from: u32,
+    /// How many operators; at least one.
+    pub count: u32,
+    /// What is different in this run, in the order of the sequence; at most one an operator.
+    pub patches: Vec<Patch>,
+}
+
+impl Span {
+    /// The place after its last operator.
+    pub fn end(&self) -> u32 {
+        self.from.saturating_add(self.count)
+    }
+
+    /// The part of it at the places `range`, which must lie within.
+    pub fn part(&self, range: std::ops::Range<u32>) -> Span {
+        let patches = self.patches.iter().filter(|patch| range.contains(&patch.at)).cloned().collect();
+        Span { sequence: self.sequence, from: range.start, count: range.end - range.start, patches }
+    }
+}
+
+/// What is different about a launch in one run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Patch {
+    /// Its place in the sequence.
+    pub at: u32,
+    /// Its geometry, if that is different.
+    pub geometry: Option<Geometry>,
+    /// Bytes of its parameter block that are different.
+    pub edits: Vec<Edit>,
+}
+
+/// Bytes of a parameter block that are different.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Edit {
+    /// Where in the block.
+    pub offset: u16,
+    /// What is there.
+    pub bytes: Bytes,
+}
+
+/// Equal bytes between two edits that cost less in one edit than a second edit does.
+const EDIT_GAP_BYTES: usize = 3;
+
+impl Patch {
+    /// The patch that makes `to` of `from`, at the place `at`: both are launches of one kernel on one stream and in one
+    /// manner. `None` if a patch cannot express the difference.
+    pub fn between(at: u32, from: &Operator, to: &Operator) -> Option<Patch> {
+        let (Operator::Launch(from), Operator::Launch(to)) = (from, to) else { return None };
+        let is_same_kind = from.function == to.function
+            && from.stream == to.stream
+            && from.cooperative == to.cooperative
+            && from.attributes == to.attributes
+            && from.params.len() == to.params.len();
+        if !is_same_kind {
+            return None;
+        }
+        let geometry = (from.geometry != to.geometry).then_some(to.geometry);
+        Some(Patch { at, geometry, edits: edits(&from.params, &to.params) })
+    }
+
+    /// The operator as it is in this run. `None` if the patch does not fit it.
+    pub fn apply(&self, operator: &Operator) -> Option<Operator> {
+        let Operator::Launch(launch) = operator else { return None };
+        let mut params = Vec::from(&launch.params[..]);
+        for edit in &self.edits {
+            let start = usize::from(edit.offset);
+            params.get_mut(start..start.checked_add(edit.bytes.len())?)?.copy_from_slice(&edit.bytes);
+        }
+        Some(Operator::Launch(Launch {
+            geometry: self.geometry.unwrap_or(launch.geometry),
+            params: params.into(),
+            ..launch.clone()
+        }))
+    }
+}
+
+fn edits(from: &[u8], to: &Bytes) -> Vec<Edit> {
+    const { assert!(MAX_PARAM_BYTES <= u16::MAX as usize) };
+    let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
+    for (at, _) in from.iter().zip(to).enumerate().filter(|(_, (old, new))| old != new) {
+        match ranges.last_mut().filter(|last| at - last.end <= EDIT_GAP_BYTES) {
+            Some(last) => last.end = at + 1,
+            None => ranges.push(at..at + 1),
+        }
+    }
+    ranges.into_iter().map(|range| Edit { offset: range.start as u16, bytes: to.slice(range) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::operator::Handle;
+
+    fn launch(geometry: Geometry, params: Vec<u8>) -> Operator {
+        Operator::Launch(Launch {
+            function: Handle(7),
+            geometry,
+            stream: Handle::LEGACY_STREAM,
+            cooperative: false,
+            attributes: Vec::new(),
+            params: params.into(),
+        })
+    }
+
+    fn grid(x: u32) -> Geometry {
+        Geometry { grid: [x, 1, 1], block: [32, 1, 1], shared_bytes: 0 }
+    }
+
+    proptest! {
+        #[test]
+        fn a_patch_makes_one_launch_of_the_other(
+            (old, new) in (0..300_usize).prop_flat_map(|bytes| {
+                let block = || proptest::collection::vec(0..3_u8, bytes);
+                (block(), block())
+            }),
+            (from, to) in (0..2_u32, 0..2_u32),
+        ) {
+            let (from, to) = (launch(grid(from), old), launch(grid(to), new));
+            let patch = Patch::between(0, &from, &to).unwrap();
+            prop_assert_eq!(patch.apply(&from), Some(to));
+        }
+    }
+
+    #[test]
+    fn a_span_is_checked() {
+        let copy = Operator::CopyIn { dst: 0, bytes: 8, stream: Handle(0) };
+        let sequence = Sequence::new(0, vec![copy, launch(grid(1), vec![0; 8])]).unwrap();
+        let edit = |offset| Edit { offset, bytes: Bytes::from_static(&[1; 4]) };
+        let patch = |at, offset| Patch { at, geometry: None, edits: vec![edit(offset)] };
+        let span = |from, count, patches| Span { sequence: SequenceId(1), from, count, patches };
+        for good in [span(0, 2, vec![]), span(1, 1, vec![patch(1, 4)])] {
+            assert_eq!(sequence.check(&good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            span(0, 0, vec![]),
+            span(1, 2, vec![]),
+            span(u32::MAX, 2, vec![]),
+            span(0, 2, vec![patch(0, 0)]),
+            span(0, 2, vec![patch(1, 5)]),
+            span(0, 1, vec![patch(1, 0)]),
+            span(0, 2, vec![patch(1, 0), patch(1, 0)]),
+        ] {
+            assert!(sequence.check(&bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_makes_or_asks_is_in_no_sequence() {
+        assert!(Sequence::new(0, vec![Operator::MemAlloc { bytes: 1 }]).is_err());
+        assert!(Sequence::new(0, vec![Operator::StreamQuery { stream: Handle(0) }]).is_err());
+        assert!(Sequence::new(0, vec![]).is_err());
+    }
+}
