@@ -52,7 +52,6 @@ pub struct Ready {
 
 /// What an executor does next.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every one is the large one, and it is moved once")]
 pub enum Work {
     /// Execute this operator.
     Operator(Ready),
