@@ -1,10 +1,10 @@
 //! A sequence as the client knows it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::segments;
-use crate::operator::{Handle, Operator, Sequence, SequenceId};
+use crate::log::{Fingerprint, fold};
+use crate::operator::{Handle, Operator, Patch, Sequence, SequenceId};
 
 /// Launches of one run that may differ without having differed when the sequence was found; and one more for every
 /// so many operators. A run that differs in more places is better recorded: it may be a sequence of its own.
@@ -32,13 +32,11 @@ impl Known {
     pub(super) fn new(id: SequenceId, sequence: Sequence, mut patched: Vec<u32>) -> Self {
         let operators = sequence.operators();
         let count = sequence.len();
-        let mut hasher = DefaultHasher::new();
-        sequence.lane().hash(&mut hasher);
-        let rest = operators.iter().map(|operator| {
-            operator.hash(&mut hasher);
-            hasher.finish()
+        let prefixes = operators.iter().scan(0, |prefix, operator| {
+            *prefix = fold(*prefix, Fingerprint::of(operator).exact);
+            Some(*prefix)
         });
-        let prefixes = std::iter::once(0).chain(rest).collect();
+        let prefixes = std::iter::once(0).chain(prefixes).collect();
         let mut handles: Vec<Handle> = operators.iter().flat_map(handles).collect();
         handles.sort_unstable();
         handles.dedup();
@@ -58,9 +56,16 @@ impl Known {
         self.sequence.operators().get(at as usize)
     }
 
-    /// A hash of everything in it.
-    pub(super) fn fingerprint(&self) -> u64 {
-        self.prefixes.last().copied().unwrap_or(0)
+    /// Whether it is of no use to know `other` as well: where that differs, this one foresees a patch.
+    pub(super) fn covers(&self, other: &Sequence) -> bool {
+        let own = self.sequence.operators();
+        let is_alike = |(at, (own, other)): (u32, (&Operator, &Operator))| {
+            own == other
+                || self.patched.binary_search(&at).is_ok() && Patch::between(at, own, other).is_some()
+        };
+        self.sequence.lane() == other.lane()
+            && own.len() == other.operators().len()
+            && (0..).zip(own.iter().zip(other.operators())).all(is_alike)
     }
 
     /// Whether the first `at` operators are those of `other`, as far as a hash can tell.

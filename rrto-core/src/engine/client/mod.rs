@@ -1,6 +1,11 @@
-//! The client engine: numbers operators, keeps them until they are acknowledged, and matches answers to calls.
+//! The client engine: decides what of a call travels, numbers it, keeps it until it is acknowledged, and matches answers
+//! to calls.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod answers;
+mod outbox;
+mod watches;
+
+use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::Bytes;
@@ -8,11 +13,12 @@ use bytes::Bytes;
 use super::progress::Progress;
 use crate::api::CuResult;
 use crate::operator::{Operator, Outcome, Value};
-use crate::wire::repeat::{Encoder, Record};
-use crate::wire::{
-    Answer, ClientFrame, FrameReader, Hello, INLINE_PAYLOAD_BYTES, Mode, ServerFrame, Welcome, WireError,
-    put_frame,
-};
+use crate::replay::{Change, Divergence, Replay, ReplayStatistics, Step};
+use crate::wire::repeat::Record;
+use crate::wire::{ClientFrame, FrameReader, Hello, Mode, ServerFrame, Welcome, WireError, put_frame};
+use answers::Answers;
+use outbox::Outbox;
+use watches::Watches;
 
 /// Bounds of what a client holds.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +38,6 @@ impl Default for ClientLimits {
         ClientLimits { bulk_bytes: 8 << 20, operators: 64 << 10 }
     }
 }
-
-/// Operators coded into one frame: enough to spread the frame's cost, few enough that the first does not wait.
-const OPERATORS_PER_FRAME: usize = 256;
 
 /// What became of a submitted call.
 #[derive(Debug)]
@@ -69,58 +72,22 @@ pub struct Delivery {
     pub bytes: Bytes,
 }
 
-#[derive(Debug)]
-struct Retained {
-    number: u64,
-    record: Record,
-    payload: Option<Bytes>,
-}
-
-impl Retained {
-    fn payload_bytes(&self) -> u64 {
-        self.payload.as_ref().map_or(0, |payload| payload.len() as u64)
-    }
-
-    fn is_bulk(&self) -> bool {
-        self.payload_bytes() > INLINE_PAYLOAD_BYTES
-    }
-}
-
-/// An answer that is in order to become visible, once the payloads before it have been delivered.
-#[derive(Debug)]
-struct Held {
-    number: u64,
-    outcome: Result<Value, CuResult>,
-    /// Its own bulk payload has not arrived yet.
-    awaits_bulk: bool,
-}
-
 /// The client's side of a session.
 #[derive(Debug)]
 pub struct Client {
     mode: Mode,
-    limits: ClientLimits,
-    next_number: u64,
-    /// All operators that are not acknowledged, oldest first; the first `sent` of them have been given to
-    /// `poll_control`.
-    retained: VecDeque<Retained>,
-    sent: usize,
-    retained_bytes: u64,
-    bulk: VecDeque<(u64, Bytes)>,
-    encoder: Encoder,
+    outbox: Outbox,
     reader: FrameReader,
     hello: Option<Hello>,
     goodbye: bool,
     said_goodbye: bool,
     welcome: Option<Welcome>,
-    /// Operators whose answer is awaited.
-    asked: BTreeMap<u64, Operator>,
-    held: VecDeque<Held>,
-    /// Bulk payloads that arrived before the reply that announces them.
-    early_bulk: HashMap<u64, ()>,
-    answered: HashMap<u64, Outcome>,
+    answers: Answers,
+    watches: Watches,
     deliveries: VecDeque<Delivery>,
     progress: Progress,
+    /// Idle in the other modes.
+    replay: Replay,
     deferred: Option<CuResult>,
     sticky: Option<CuResult>,
     lost: Option<Lost>,
@@ -131,24 +98,17 @@ impl Client {
     pub fn new(mode: Mode, program: &str, limits: ClientLimits) -> Self {
         Client {
             mode,
-            limits,
-            next_number: 1,
-            retained: VecDeque::new(),
-            sent: 0,
-            retained_bytes: 0,
-            bulk: VecDeque::new(),
-            encoder: Encoder::default(),
+            outbox: Outbox::new(limits),
             reader: FrameReader::default(),
             hello: Some(Hello::new(mode, program)),
             goodbye: false,
             said_goodbye: false,
             welcome: None,
-            asked: BTreeMap::new(),
-            held: VecDeque::new(),
-            early_bulk: HashMap::new(),
-            answered: HashMap::new(),
+            answers: Answers::default(),
+            watches: Watches::default(),
             deliveries: VecDeque::new(),
             progress: Progress::default(),
+            replay: Replay::default(),
             deferred: None,
             sticky: None,
             lost: None,
@@ -175,9 +135,9 @@ impl Client {
         self.sticky
     }
 
-    /// The number that the next queued operator will get.
+    /// The number that comes next. An operator that was [`Submitted::Queued`] has got the one before it.
     pub fn next_number(&self) -> u64 {
-        self.next_number
+        self.outbox.next_number()
     }
 
     /// Whether the goodbye has been given to the driver: nothing more will come.
@@ -185,51 +145,129 @@ impl Client {
         self.said_goodbye
     }
 
-    /// Whether nothing is left to send.
+    /// Whether nothing is left to send, nor will be without another call.
     pub fn is_drained(&self) -> bool {
-        self.sent == self.retained.len() && self.bulk.is_empty() && self.hello.is_none() && !self.goodbye
+        self.outbox.is_sent() && !self.has_output()
+    }
+
+    /// Whether [`Client::poll_control`] or [`Client::poll_bulk`] has something to give. What was checked of a segment
+    /// that is not over has still time.
+    pub fn has_output(&self) -> bool {
+        self.outbox.has_output() || self.hello.is_some() || self.goodbye
+    }
+
+    /// What replay has done; nothing in the other modes.
+    pub fn replay_statistics(&self) -> ReplayStatistics {
+        self.replay.statistics()
+    }
+
+    /// A run of a sequence that was given up and has not been told yet.
+    pub fn poll_divergence(&mut self) -> Option<Divergence> {
+        self.replay.poll_divergence()
     }
 
     /// Takes a call of the program. `payload` is there exactly if the operator takes one.
     ///
-    /// Synchronisations with nothing outstanding are answered at once, and so is every call once the session has
-    /// a sticky error. An error of an earlier asynchronous operator is given by the first call that waits, as CUDA
-    /// allows.
+    /// Synchronisations with nothing outstanding are answered at once, and so are queries, and so is every call once the
+    /// session has a sticky error. An error of an earlier asynchronous operator is given by the first call that waits,
+    /// as CUDA allows.
     pub fn handle_submit(&mut self, lane: u32, operator: Operator, payload: Option<Bytes>) -> Submitted {
         if let Some(sticky) = self.sticky {
             return Submitted::Answered(Err(sticky));
         }
         let wants_answer = self.mode == Mode::Percall || operator.needs_answer();
-        if wants_answer && self.mode == Mode::Pipeline {
-            if let Some(deferred) = self.deferred.take() {
-                return Submitted::Answered(Err(deferred));
-            }
-            if self.progress.is_settled(&operator) {
-                return Submitted::Answered(Ok(Value::None));
-            }
+        if wants_answer && let Some(outcome) = self.answer_here(lane, &operator) {
+            return Submitted::Answered(outcome);
         }
-        let bytes = payload.as_ref().map_or(0, |payload| payload.len() as u64);
-        let over_bytes = self.retained_bytes + bytes > self.limits.bulk_bytes && self.retained_bytes > 0;
-        if over_bytes || self.retained.len() >= self.limits.operators {
+        let payload_bytes = payload.as_ref().map_or(0, |payload| payload.len() as u64);
+        if self.outbox.is_full(payload_bytes) {
+            // What has to be acknowledged has to leave first.
+            self.outbox.close_span();
             return Submitted::Full(operator, payload);
         }
-        let number = self.next_number;
-        self.next_number += 1;
-        self.retained_bytes += bytes;
-        self.progress.handle_submitted(number, &operator);
-        if wants_answer {
-            self.asked.insert(number, operator.clone());
+        if self.mode != Mode::Percall
+            && let Some((synchronisation, _)) = self.progress.synchronisation(&operator)
+        {
+            let number = self.send(lane, synchronisation.clone(), None);
+            self.watches.handle_submitted(number, synchronisation);
+            return Submitted::Answered(Err(CuResult::NOT_READY));
         }
-        self.retained.push_back(Retained {
-            number,
-            record: Record { lane, wants_answer, operator },
-            payload,
-        });
+        let number = match self.mode {
+            Mode::Replay => self.replay_or_send(lane, operator, payload),
+            Mode::Percall | Mode::Pipeline => self.send(lane, operator, payload),
+        };
         if wants_answer { Submitted::Awaits(number) } else { Submitted::Queued }
+    }
+
+    /// The outcome of a call that wants an answer, if nothing has to travel for it.
+    fn answer_here(&mut self, lane: u32, operator: &Operator) -> Option<Outcome> {
+        if self.mode == Mode::Percall {
+            return None;
+        }
+        if let Some(deferred) = self.deferred.take() {
+            if self.mode == Mode::Replay {
+                self.replay.handle_error(lane);
+            }
+            return Some(Err(deferred));
+        }
+        if self.progress.is_settled(operator) {
+            if self.mode == Mode::Replay && self.replay.handle_settled(lane, operator) {
+                self.outbox.close_span();
+            }
+            return Some(Ok(Value::None));
+        }
+        let (synchronisation, after) = self.progress.synchronisation(operator)?;
+        let is_watched = self.watches.is_outstanding(&synchronisation, after);
+        is_watched.then_some(Err(CuResult::NOT_READY))
+    }
+
+    fn replay_or_send(&mut self, lane: u32, operator: Operator, payload: Option<Bytes>) -> u64 {
+        match self.replay.handle_operator(lane, &operator) {
+            Step::Checked(checked) => {
+                let number = self.outbox.extend_span(checked, payload);
+                self.note_submitted(number, operator.needs_answer(), &operator);
+                number
+            }
+            Step::Recorded => {
+                while let Some(id) = self.replay.poll_retired() {
+                    self.outbox.push_retire(id);
+                }
+                self.send(lane, operator, payload)
+            }
+        }
+    }
+
+    /// Sends an operator by itself; gives its number.
+    fn send(&mut self, lane: u32, operator: Operator, payload: Option<Bytes>) -> u64 {
+        let wants_answer = self.mode == Mode::Percall || operator.needs_answer();
+        self.note_submitted(self.next_number(), wants_answer, &operator);
+        self.outbox.push_operator(Record { lane, wants_answer, operator }, payload)
+    }
+
+    fn note_submitted(&mut self, number: u64, wants_answer: bool, operator: &Operator) {
+        self.progress.handle_submitted(number, operator);
+        if wants_answer {
+            self.answers.ask(number, operator.clone());
+        }
+    }
+
+    /// Looks for sequences among what the program did, and takes up what it finds. A bounded piece of work, for when a
+    /// thread is about to wait. Whether there is more to do.
+    pub fn poll_search(&mut self) -> bool {
+        if self.mode != Mode::Replay || self.sticky.is_some() || self.outbox.is_full(0) {
+            return false;
+        }
+        match self.replay.poll_change() {
+            Some(Change::Define(id, sequence)) => self.outbox.push_define(id, sequence),
+            Some(Change::Retire(id)) => self.outbox.push_retire(id),
+            None => return false,
+        }
+        true
     }
 
     /// The program has ended.
     pub fn handle_goodbye(&mut self) {
+        self.outbox.close_span();
         self.goodbye = true;
     }
 
@@ -249,7 +287,10 @@ impl Client {
         match (frame, self.welcome.is_some()) {
             (ServerFrame::Welcome(welcome), false) => self.welcome = Some(*welcome),
             (ServerFrame::Refused(refusal), false) => self.handle_lost(Lost(refusal.to_string())),
-            (ServerFrame::Reply { number, outcome }, true) => self.handle_reply(number, outcome)?,
+            (ServerFrame::Reply { number, outcome }, true) => {
+                self.answers.handle_reply(number, outcome)?;
+                self.show_answers();
+            }
             (ServerFrame::Failed { number, result }, true) => self.handle_failed(number, result)?,
             (ServerFrame::Executed { through }, true) => self.handle_executed(through)?,
             (ServerFrame::Ended { reason }, _) => {
@@ -260,88 +301,62 @@ impl Client {
         Ok(())
     }
 
-    fn handle_reply(&mut self, number: u64, outcome: Result<Answer, CuResult>) -> Result<(), WireError> {
-        let known = self.asked.contains_key(&number) && !self.held.iter().any(|held| held.number == number);
-        if !known {
-            return Err(WireError::Unexpected { what: "reply to an operator that wants none" });
-        }
-        let (outcome, awaits_bulk) = match outcome {
-            Ok(Answer::Value(value)) => (Ok(value), false),
-            Ok(Answer::Bulk(_)) => (Ok(Value::None), self.early_bulk.remove(&number).is_none()),
-            Err(result) => (Err(result), false),
-        };
-        self.held.push_back(Held { number, outcome, awaits_bulk });
-        self.release_held();
-        Ok(())
-    }
-
     /// The bulk payload of a CopyOut has been written to the program's memory.
     ///
     /// # Errors
     /// A payload that no CopyOut waits for.
     pub fn handle_payload_delivered(&mut self, number: u64) -> Result<(), WireError> {
-        if !matches!(self.asked.get(&number), Some(Operator::CopyOut { .. })) {
-            return Err(WireError::Unexpected { what: "bulk payload" });
-        }
-        match self.held.iter_mut().find(|held| held.number == number) {
-            Some(held) => held.awaits_bulk = false,
-            None => drop(self.early_bulk.insert(number, ())),
-        }
-        self.release_held();
+        self.answers.handle_payload_delivered(number)?;
+        self.show_answers();
         Ok(())
     }
 
     /// The length that the bulk payload of `number` must have, if one is awaited.
     pub fn awaited_payload(&self, number: u64) -> Option<u64> {
-        match self.asked.get(&number) {
-            Some(Operator::CopyOut { bytes, .. }) => Some(*bytes),
-            _ => None,
+        self.answers.awaited_payload(number)
+    }
+
+    fn show_answers(&mut self) {
+        while let Some((number, operator, mut outcome)) = self.answers.poll() {
+            let is_watch = self.watches.handle_answered(number, &operator);
+            match &outcome {
+                Ok(value) => {
+                    self.progress.handle_completed(number, &operator);
+                    self.replay.handle_answer(&operator, value);
+                }
+                Err(result) => self.note_failure(*result, is_watch),
+            }
+            if let Some(bytes) = Answers::payload(&operator, &mut outcome) {
+                self.deliveries.push_back(Delivery { number, bytes });
+            }
+            if !is_watch {
+                self.answers.show(number, outcome);
+            }
         }
     }
 
-    fn release_held(&mut self) {
-        while let Some(held) = self.held.pop_front() {
-            if held.awaits_bulk {
-                self.held.push_front(held);
-                return;
-            }
-            let Some(operator) = self.asked.remove(&held.number) else { continue };
-            let mut outcome = held.outcome;
-            match &outcome {
-                Ok(_) => self.progress.handle_completed(held.number, &operator),
-                Err(result) if result.is_sticky() => self.sticky = Some(*result),
-                Err(_) => {}
-            }
-            if let (Operator::CopyOut { .. }, Ok(Value::Payload(bytes))) = (&operator, &mut outcome) {
-                self.deliveries.push_back(Delivery { number: held.number, bytes: std::mem::take(bytes) });
-                outcome = Ok(Value::None);
-            }
-            self.answered.insert(held.number, outcome);
+    /// Keeps an error for the calls to come; one that nobody waits for, for the next call that waits.
+    fn note_failure(&mut self, result: CuResult, is_unasked: bool) {
+        if result.is_sticky() {
+            self.sticky.get_or_insert(result);
+        } else if is_unasked {
+            self.deferred.get_or_insert(result);
         }
     }
 
     fn handle_failed(&mut self, number: u64, result: CuResult) -> Result<(), WireError> {
-        if number >= self.next_number {
+        if number >= self.next_number() {
             return Err(WireError::Unexpected { what: "failure of an operator that was never sent" });
         }
-        if result.is_sticky() {
-            self.sticky.get_or_insert(result);
-        } else {
-            self.deferred.get_or_insert(result);
-        }
+        self.note_failure(result, true);
         Ok(())
     }
 
     fn handle_executed(&mut self, through: u64) -> Result<(), WireError> {
-        if through >= self.next_number {
+        if through >= self.next_number() {
             return Err(WireError::Unexpected { what: "acknowledgement of an operator that was never sent" });
         }
-        while let Some(first) = self.retained.front().filter(|first| first.number <= through) {
-            self.retained_bytes -= first.payload_bytes();
-            self.retained.pop_front();
-            // On a new connection an acknowledgement can overtake the second sending.
-            self.sent = self.sent.saturating_sub(1);
-        }
+        self.outbox.handle_executed(through, |id| self.replay.handle_retired(id));
         Ok(())
     }
 
@@ -349,35 +364,27 @@ impl Client {
     /// [`CuResult::DEVICE_UNAVAILABLE`].
     pub fn handle_lost(&mut self, lost: Lost) {
         self.lost.get_or_insert(lost);
-        self.sticky.get_or_insert(CuResult::DEVICE_UNAVAILABLE);
-        self.retained.clear();
-        self.bulk.clear();
-        self.sent = 0;
-        self.retained_bytes = 0;
-        self.held.clear();
-        let sticky = self.sticky.unwrap_or(CuResult::DEVICE_UNAVAILABLE);
-        for (number, _) in std::mem::take(&mut self.asked) {
-            self.answered.insert(number, Err(sticky));
-        }
+        let sticky = *self.sticky.get_or_insert(CuResult::DEVICE_UNAVAILABLE);
+        self.replay.handle_lost();
+        self.outbox.clear();
+        self.answers.fail(sticky);
     }
 
     /// A new control stream to the same session replaces the old one on the way up: everything that is not
     /// acknowledged is sent again, under the same numbers. (Replies that were lost on the way down are the server's to
     /// keep and send again.)
     pub fn handle_reconnected(&mut self) {
-        self.encoder = Encoder::default();
-        self.bulk.clear();
-        self.sent = 0;
+        self.outbox.handle_reconnected();
     }
 
     /// The outcome of an operator that [`Submitted::Awaits`], once it is there; gives it once.
     pub fn poll_outcome(&mut self, number: u64) -> Option<Outcome> {
-        self.answered.remove(&number)
+        self.answers.take(number)
     }
 
     /// Whether an answer is still to come for `number`.
     pub fn is_awaited(&self, number: u64) -> bool {
-        self.asked.contains_key(&number)
+        self.answers.is_awaited(number)
     }
 
     /// The next payload to write to the program's memory. Drain it before waiting threads are woken.
@@ -393,40 +400,16 @@ impl Client {
         if let Some(hello) = self.hello.take() {
             put_frame(&ClientFrame::Hello(hello), out)?;
         }
-        while out.len() < limit && self.sent < self.retained.len() {
-            self.put_operators(out)?;
-        }
-        if self.sent == self.retained.len() && std::mem::take(&mut self.goodbye) {
+        self.outbox.put_frames(out, limit)?;
+        if self.outbox.is_sent() && std::mem::take(&mut self.goodbye) {
             put_frame(&ClientFrame::Goodbye, out)?;
             self.said_goodbye = true;
         }
         Ok(())
     }
 
-    fn put_operators(&mut self, out: &mut Vec<u8>) -> Result<(), WireError> {
-        let mut coded = Vec::new();
-        let mut first = None;
-        for _ in 0..OPERATORS_PER_FRAME {
-            let Some(next) =
-                self.retained.get(self.sent).filter(|_| coded.len() < INLINE_PAYLOAD_BYTES as usize)
-            else {
-                break;
-            };
-            first.get_or_insert(next.number);
-            self.encoder.encode(&next.record, next.payload.as_deref(), &mut coded)?;
-            if next.is_bulk() {
-                self.bulk.extend(next.payload.clone().map(|payload| (next.number, payload)));
-            }
-            self.sent += 1;
-        }
-        match first {
-            Some(first) => put_frame(&ClientFrame::Operators { first, coded: coded.into() }, out),
-            None => Ok(()),
-        }
-    }
-
     /// The next payload for a bulk stream of its own.
     pub fn poll_bulk(&mut self) -> Option<(u64, Bytes)> {
-        self.bulk.pop_front()
+        self.outbox.poll_bulk()
     }
 }

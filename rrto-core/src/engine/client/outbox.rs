@@ -96,7 +96,7 @@ impl Outbox {
 
     /// Whether there is something to send.
     pub(super) fn has_output(&self) -> bool {
-        !self.is_sent() || !self.bulk.is_empty()
+        self.sent < self.retained.len() || !self.bulk.is_empty()
     }
 
     /// Whether all that takes a number has been put into frames.
