@@ -1,62 +1,18 @@
-//! For tests: a fake device whose whole state a test can compare, and a pair of engines joined by a seeded link that
-//! loses its connection. Everything runs in virtual time, in one thread, from one seed.
+//! For tests: a fake device whose whole state a test can compare, a pair of engines joined by a link that loses its
+//! connection, and programs that run on them. Everything runs in virtual time, in one thread, from one seed.
+
+mod device;
+mod program;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::api::CuResult;
-use crate::engine::{Client, ClientLimits, Lost, Ready, Server, ServerLimits, Work};
-use crate::operator::{Operator, Outcome, Value};
+pub use device::{FakeDevice, Manner, kernel, launch};
+pub use program::{Call, Script, Trace};
+
+use crate::engine::{Client, ClientLimits, Lost, Server, ServerLimits, Work};
 use crate::wire::{DeviceInfo, Mode, Welcome};
-
-/// A device that is a flat piece of memory. It executes memory operators at once, answers success to the rest, and
-/// keeps the number of everything that it executed.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct FakeDevice {
-    /// Device memory, from address 0.
-    pub memory: Vec<u8>,
-    /// Numbers executed, in order.
-    pub executed: Vec<u64>,
-}
-
-impl FakeDevice {
-    /// A device with `bytes` bytes of zeroed memory.
-    pub fn new(bytes: usize) -> Self {
-        FakeDevice { memory: vec![0; bytes], executed: Vec::new() }
-    }
-
-    /// Executes one operator.
-    pub fn execute(&mut self, ready: &Ready) -> Outcome {
-        self.executed.push(ready.number);
-        match &ready.operator {
-            Operator::CopyIn { dst, bytes, .. } => {
-                let payload = ready.payload.as_deref().unwrap_or_default();
-                self.range(*dst, *bytes)?.copy_from_slice(payload);
-                Ok(Value::None)
-            }
-            Operator::CopyOut { src, bytes, .. } => {
-                Ok(Value::Payload(Bytes::copy_from_slice(self.range(*src, *bytes)?)))
-            }
-            Operator::CopyDevice { dst, src, bytes, .. } => {
-                let copied = self.range(*src, *bytes)?.to_vec();
-                self.range(*dst, *bytes)?.copy_from_slice(&copied);
-                Ok(Value::None)
-            }
-            Operator::Memset { address, value, width, .. } => {
-                self.range(*address, *width)?.fill(*value as u8);
-                Ok(Value::None)
-            }
-            _ => Ok(Value::None),
-        }
-    }
-
-    fn range(&mut self, address: u64, bytes: u64) -> Result<&mut [u8], CuResult> {
-        let start = usize::try_from(address).map_err(|_| CuResult::INVALID_VALUE)?;
-        let end = usize::try_from(bytes).ok().and_then(|bytes| start.checked_add(bytes));
-        end.and_then(|end| self.memory.get_mut(start..end)).ok_or(CuResult::INVALID_VALUE)
-    }
-}
 
 /// A client and a server engine with a link between them. Bytes in flight move when a test says so, in pieces of a
 /// size that it chooses, and a test can cut the connection.
@@ -70,10 +26,27 @@ pub struct Pair {
     pub device: FakeDevice,
     /// The program's memory: payloads delivered, by operator number.
     pub delivered: BTreeMap<u64, Bytes>,
+    /// What the link has carried.
+    pub carried: Carried,
     up: VecDeque<u8>,
     down: VecDeque<u8>,
     bulk_up: VecDeque<(u64, Bytes)>,
     bulk_down: VecDeque<(u64, Bytes)>,
+}
+
+/// What a link has carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes of the control stream to the server.
+    pub control_up: u64,
+    /// Bytes of the control stream to the client.
+    pub control_down: u64,
+    /// Bytes of bulk payloads to the server.
+    pub bulk_up: u64,
+    /// Bytes of bulk payloads to the client.
+    pub bulk_down: u64,
+    /// Spans that the server gave to the device, whole stretches.
+    pub spans: u64,
 }
 
 impl Pair {
@@ -84,6 +57,7 @@ impl Pair {
             server: Server::new(ServerLimits::default()),
             device,
             delivered: BTreeMap::new(),
+            carried: Carried::default(),
             up: VecDeque::new(),
             down: VecDeque::new(),
             bulk_up: VecDeque::new(),
@@ -136,6 +110,7 @@ impl Pair {
     /// Moves at most `bytes` control bytes to the server; gives how many.
     pub fn move_up(&mut self, bytes: usize) -> usize {
         let piece: Vec<u8> = self.up.drain(..bytes.min(self.up.len())).collect();
+        self.carried.control_up += piece.len() as u64;
         if let Err(error) = self.server.handle_control(&piece) {
             self.server.handle_end(&error.to_string());
         }
@@ -146,6 +121,7 @@ impl Pair {
     pub fn move_bulk_up(&mut self, count: usize) -> usize {
         let moved: Vec<_> = self.bulk_up.drain(..count.min(self.bulk_up.len())).collect();
         for (number, payload) in &moved {
+            self.carried.bulk_up += payload.len() as u64;
             if let Err(error) = self.server.handle_payload(*number, payload.clone()) {
                 self.server.handle_end(&error.to_string());
             }
@@ -153,7 +129,7 @@ impl Pair {
         moved.len()
     }
 
-    /// Executes at most `count` operators.
+    /// Executes at most `count` operators or spans.
     pub fn execute(&mut self, count: usize) -> usize {
         let mut executed = 0;
         while executed < count {
@@ -163,7 +139,14 @@ impl Pair {
                     self.server.handle_outcome(ready.number, outcome);
                     executed += 1;
                 }
-                Ok(Some(Work::Span { .. } | Work::Retire(_))) => {}
+                Ok(Some(Work::Span { first, sequence, span })) => {
+                    for (number, error) in self.device.execute_span(first, &sequence, &span) {
+                        self.server.handle_outcome(number, Err(error));
+                    }
+                    self.carried.spans += 1;
+                    executed += 1;
+                }
+                Ok(Some(Work::Retire(_))) => {}
                 Ok(None) => break,
                 Err(error) => {
                     self.server.handle_end(&error.to_string());
@@ -177,6 +160,7 @@ impl Pair {
     /// Moves at most `bytes` control bytes to the client.
     pub fn move_down(&mut self, bytes: usize) -> usize {
         let piece: Vec<u8> = self.down.drain(..bytes.min(self.down.len())).collect();
+        self.carried.control_down += piece.len() as u64;
         if let Err(error) = self.client.handle_control(&piece) {
             self.client.handle_lost(Lost(error.to_string()));
         }
@@ -188,6 +172,7 @@ impl Pair {
     pub fn move_bulk_down(&mut self, count: usize) -> usize {
         let moved: Vec<_> = self.bulk_down.drain(..count.min(self.bulk_down.len())).collect();
         for (number, payload) in &moved {
+            self.carried.bulk_down += payload.len() as u64;
             self.delivered.insert(*number, payload.clone());
             if let Err(error) = self.client.handle_payload_delivered(*number) {
                 self.client.handle_lost(Lost(error.to_string()));
