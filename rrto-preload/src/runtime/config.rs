@@ -29,6 +29,8 @@ pub(super) struct Config {
     pub(super) connect_timeout: Duration,
     /// `RRTO_SILENCE_TIMEOUT_MS`.
     pub(super) silence_timeout: Duration,
+    /// `RRTO_RECORD`: where to write what is asked of the server.
+    pub(super) record: Option<PathBuf>,
     /// `RRTO_STATS`: where to write statistics when the process ends.
     pub(super) statistics: Option<PathBuf>,
 }
@@ -75,6 +77,7 @@ impl Config {
             mode,
             connect_timeout: duration("RRTO_CONNECT_TIMEOUT_MS", CONNECT_TIMEOUT_MS)?,
             silence_timeout: duration("RRTO_SILENCE_TIMEOUT_MS", SILENCE_TIMEOUT_MS)?,
+            record: get("RRTO_RECORD").map(of_this_process),
             statistics: get("RRTO_STATS").map(PathBuf::from),
         })
     }
@@ -87,8 +90,18 @@ impl Config {
             mode: Mode::default(),
             connect_timeout: Duration::ZERO,
             silence_timeout: Duration::ZERO,
+            record: None,
             statistics: None,
         }
+    }
+}
+
+/// A file's name in which `%p` stands for the process: the children of a program inherit its environment, and two
+/// processes would write into one file.
+fn of_this_process(name: OsString) -> PathBuf {
+    match name.into_string() {
+        Ok(name) => name.replace("%p", &std::process::id().to_string()).into(),
+        Err(name) => name.into(),
     }
 }
 
@@ -163,6 +176,13 @@ mod tests {
         assert_eq!(config.credentials.certificate, Path::new("/c/robots/r.1.pem"));
         assert_eq!(config.connect_timeout.as_millis(), u128::from(CONNECT_TIMEOUT_MS));
         assert_eq!(config.statistics, None);
+    }
+
+    #[test]
+    fn a_file_can_be_the_process_own() {
+        let own = format!("/a{}.log", std::process::id());
+        assert_eq!(of_this_process("/a%p.log".into()), Path::new(&own));
+        assert_eq!(of_this_process("/a.log".into()), Path::new("/a.log"));
     }
 
     #[test]

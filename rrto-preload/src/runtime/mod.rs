@@ -5,6 +5,7 @@
 
 mod config;
 mod nowhere;
+mod recording;
 mod statistics;
 
 use std::sync::{Arc, OnceLock};
@@ -15,12 +16,13 @@ use rrto_core::engine::ClientLimits;
 use rrto_core::wire::DeviceInfo;
 use rrto_quic::{Link, LinkConfig};
 
-use crate::client::{Call, Client, Deliveries};
+use crate::client::{Call, Client, Deliveries, Remote};
 use crate::context::{ContextHandle, contexts};
 use crate::private_tables::{DeviceFacts, Facts};
 use crate::{boundary, lane, log};
 
 use config::Config;
+use recording::Recording;
 
 /// What cuDriverGetVersion answers: the version whose functions the table has. It must not change when the server is
 /// known, because cudart asks before it initialises and hashes the answer afterwards.
@@ -109,7 +111,11 @@ fn connect() -> Result<Session, CuResult> {
     let device: DeviceInfo = welcome.device.clone();
     boundary::at_end(farewell);
     lane::at_end(lane_farewell);
-    Ok(Session { client: Client::new(device, config.mode, Box::new(link), deliveries), config })
+    let remote: Box<dyn Remote> = match &config.record {
+        Some(path) => Box::new(Recording::new(link, path)),
+        None => Box::new(link),
+    };
+    Ok(Session { client: Client::new(device, config.mode, remote, deliveries), config })
 }
 
 fn no_device(problem: &dyn std::fmt::Display) -> CuResult {
