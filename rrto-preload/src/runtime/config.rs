@@ -10,6 +10,8 @@ use rrto_certs::{Files, Identity};
 use rrto_core::wire::Mode;
 use rrto_quic::Credentials;
 
+use super::insight::Destination;
+
 /// How long connecting may take, ms. Above the few round trips that it takes on any link that is of use.
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
 
@@ -31,6 +33,10 @@ pub(super) struct Config {
     pub(super) silence_timeout: Duration,
     /// `RRTO_RECORD`: where to write what is asked of the server.
     pub(super) record: Option<PathBuf>,
+    /// `RRTO_REPORT`: where to report what the run has cost.
+    pub(super) report: Option<Destination>,
+    /// `RRTO_TRACE`: where to write a timeline.
+    pub(super) trace: Option<PathBuf>,
     /// `RRTO_STATS`: where to write statistics when the process ends.
     pub(super) statistics: Option<PathBuf>,
 }
@@ -78,6 +84,8 @@ impl Config {
             connect_timeout: duration("RRTO_CONNECT_TIMEOUT_MS", CONNECT_TIMEOUT_MS)?,
             silence_timeout: duration("RRTO_SILENCE_TIMEOUT_MS", SILENCE_TIMEOUT_MS)?,
             record: get("RRTO_RECORD").map(of_this_process),
+            report: get("RRTO_REPORT").map(|text| Destination::of(text, of_this_process)),
+            trace: get("RRTO_TRACE").map(of_this_process),
             statistics: get("RRTO_STATS").map(PathBuf::from),
         })
     }
@@ -91,6 +99,8 @@ impl Config {
             connect_timeout: Duration::ZERO,
             silence_timeout: Duration::ZERO,
             record: None,
+            report: None,
+            trace: None,
             statistics: None,
         }
     }

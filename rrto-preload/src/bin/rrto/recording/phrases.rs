@@ -1,7 +1,6 @@
 //! Stretches of operators between two waits of a thread, and how repetitions of one differ.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rrto_core::log::recording::Event;
@@ -24,7 +23,6 @@ pub(super) struct Phrases {
 
 struct Shape {
     index: usize,
-    exact: u64,
     operators: Vec<Operator>,
 }
 
@@ -74,30 +72,22 @@ impl Phrases {
         self.lengths.push(operators.len());
         let times = self.exact.entry(exact).or_default();
         *times += 1;
-        let changing = operators.iter().filter(|operator| !operator.repeats()).count();
         let mut line = format!(
             "#{index:<6} lane {lane}  {:>6} operators  exact {exact:016x}  shape {shape:016x}  to {}",
             operators.len(),
             name(last)
         );
+        let changing = operators.iter().filter(|operator| !operator.repeats()).count();
         if changing > 0 {
-            // A String takes every text.
-            let _ = write!(line, "; {changing} that do not repeat");
+            line += &format!("; {changing} that do not repeat");
         }
-        let before = self.shapes.get(&shape);
-        match before {
-            _ if *times > 1 => drop(write!(line, "; seen {} times before", *times - 1)),
-            Some(before) if before.exact != exact => {
-                drop(write!(
-                    line,
-                    "; differs from #{}{}",
-                    before.index,
-                    difference(&before.operators, &operators)
-                ));
-            }
-            _ => {}
+        if *times > 1 {
+            line += &format!("; seen {} times before", *times - 1);
+        } else if let Some(before) = self.shapes.get(&shape) {
+            line +=
+                &format!("; differs from #{} {}", before.index, difference(&before.operators, &operators));
         }
-        self.shapes.insert(shape, Shape { index, exact, operators });
+        self.shapes.insert(shape, Shape { index, operators });
         Some(line)
     }
 }
@@ -114,7 +104,7 @@ fn difference(old: &[Operator], new: &[Operator]) -> String {
             *places.entry((edit.offset, edit.bytes.len())).or_default() += 1;
         }
     }
-    let mut text = format!(" in {launches} launches");
+    let mut text = format!("in {launches} launches");
     if geometries > 0 {
         text += &format!("; geometry of {geometries}");
     }
