@@ -134,6 +134,20 @@ mod tests {
     }
 
     #[test]
+    fn a_report_is_printed_or_written() {
+        let report = |line| match parse(line) {
+            Ok(Command::Run(run)) => (run.report, run.command),
+            _ => panic!("not parsed: {line}"),
+        };
+        let program = vec![std::ffi::OsString::from("prog")];
+        let printed = report("rrto run --server gpu:1 --report prog");
+        assert_eq!(printed, (Some("-".into()), program.clone()));
+        let written = report("rrto run --server gpu:1 --report=r.json prog");
+        assert_eq!(written, (Some("r.json".into()), program.clone()));
+        assert_eq!(report("rrto run --server gpu:1 prog"), (None, program));
+    }
+
+    #[test]
     fn mistakes_are_refused() {
         for line in [
             "rrto",
