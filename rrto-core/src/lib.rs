@@ -5,6 +5,7 @@
 //! | [`api`] | the table: one row a driver function, its class and version; result codes and attributes |
 //! | [`image`] | reading module images: containers, cubins, PTX |
 //! | [`operator`] | a call that reaches the server, as data |
+//! | [`log`] | operators that were called, kept: recordings |
 //! | [`wire`] | messages, codec, protocol version and schema hash |
 //! | [`engine`] | the client and server state machines |
 //! | `testing` | (feature) a seeded link, a fake device and a pair of engines |
@@ -16,6 +17,7 @@
 pub mod api;
 pub mod engine;
 pub mod image;
+pub mod log;
 pub mod operator;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -181,10 +181,7 @@ impl Decoder {
     /// # Errors
     /// Bytes that no encoder makes, or a value over its limit. The decoder is then of no more use.
     pub fn decode(&mut self, coded: &mut Bytes) -> Result<(Record, Option<Bytes>), WireError> {
-        let record = match take_varint(coded)? {
-            0 => self.take_literal(coded)?,
-            place_plus_one => self.take_repeat(place_plus_one - 1)?,
-        };
+        let record = self.decode_record(coded)?;
         let payload = match record.operator.payload_bytes() {
             Some(bytes) if bytes <= INLINE_PAYLOAD_BYTES => {
                 Some(take(coded, bytes as usize, "inline payload")?)
@@ -192,6 +189,17 @@ impl Decoder {
             _ => None,
         };
         Ok((record, payload))
+    }
+
+    /// Takes the next entry off `coded`, which was encoded without a payload whatever its operator takes.
+    ///
+    /// # Errors
+    /// As for [`Decoder::decode`].
+    pub fn decode_record(&mut self, coded: &mut Bytes) -> Result<Record, WireError> {
+        match take_varint(coded)? {
+            0 => self.take_literal(coded),
+            place_plus_one => self.take_repeat(place_plus_one - 1),
+        }
     }
 
     fn take_literal(&mut self, coded: &mut Bytes) -> Result<Record, WireError> {

@@ -1,0 +1,3 @@
+//! What a program asked of the server, kept.
+
+pub mod recording;
