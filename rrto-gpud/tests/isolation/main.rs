@@ -1,6 +1,8 @@
 //! Sessions in processes of their own, on the software GPU: the same results, the same errors, and nobody else's faults.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod session;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -20,7 +22,8 @@ use rrto_core::operator::{
 use rrto_gpud::cli::{DeviceKind, WorkerArgs};
 use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::device::process::{ProcessDevice, WorkerCommand};
-use rrto_gpud::device::{Context, Device, Limits, Progress};
+use rrto_gpud::device::{Device, Limits};
+use session::Session;
 use tracing::level_filters::LevelFilter;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rrto-gpud");
@@ -29,7 +32,7 @@ const MODULE: Handle = Handle(1);
 const FUNCTION: Handle = Handle(2);
 
 /// A kernel that never ends, among others.
-const PTX: &str = include_str!("ptx/session.ptx");
+const PTX: &str = include_str!("../ptx/session.ptx");
 
 fn arguments() -> Vec<OsString> {
     WorkerArgs { device: DeviceKind::Cpu, gpu: 0, log_level: LevelFilter::OFF }.command_line()
@@ -46,125 +49,6 @@ fn exists(process: u32) -> bool {
 
 fn kill(process: u32) {
     assert!(Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap().success());
-}
-
-/// A session that numbers its operators and keeps outcomes until they are asked for.
-struct Session {
-    context: Box<dyn Context>,
-    number: u64,
-    finished: Vec<(u64, Outcome)>,
-    outcomes: BTreeMap<u64, Outcome>,
-}
-
-impl Session {
-    fn on(device: &dyn Device, limits: Limits) -> Self {
-        let context = device.open(limits).unwrap();
-        Session { context, number: 0, finished: Vec::new(), outcomes: BTreeMap::new() }
-    }
-
-    /// With the worker that executes it.
-    fn with_worker(device: &ProcessDevice) -> (Self, u32) {
-        // The spare one, as soon as it is there.
-        let before = loop {
-            if let Some(spare) = device.processes().last() {
-                break *spare;
-            }
-            std::thread::yield_now();
-        };
-        let session = Session::on(device, Limits::default());
-        (session, before)
-    }
-
-    fn issue(&mut self, operator: Operator, payload: Option<Bytes>) -> u64 {
-        self.number += 1;
-        match self.context.execute(self.number, operator, payload) {
-            Progress::Done(outcome) => drop(self.outcomes.insert(self.number, outcome)),
-            Progress::Pending => assert!(self.context.pending() > 0),
-        }
-        self.number
-    }
-
-    /// Issues a span; its operators have the next numbers.
-    fn issue_span(&mut self, sequence: &Arc<Sequence>, span: &Span) {
-        assert_eq!(sequence.check(span), Ok(()));
-        let first = self.number + 1;
-        self.number += u64::from(span.count);
-        for (number, error) in self.context.execute_span(first, sequence, span) {
-            assert!((first..=self.number).contains(&number));
-            assert_eq!(self.outcomes.insert(number, Err(error)), None, "{number} has two outcomes");
-        }
-    }
-
-    fn poll(&mut self) {
-        self.context.poll(&mut self.finished);
-        for (number, outcome) in self.finished.drain(..) {
-            assert_eq!(self.outcomes.insert(number, outcome), None, "{number} has two outcomes");
-        }
-    }
-
-    fn wait(&mut self, number: u64) -> Outcome {
-        loop {
-            if let Some(outcome) = self.outcomes.remove(&number) {
-                return outcome;
-            }
-            self.poll();
-            std::thread::yield_now();
-        }
-    }
-
-    /// Of operators of spans there are only failures.
-    fn wait_for_all(&mut self) -> BTreeMap<u64, Outcome> {
-        while self.context.pending() > 0 {
-            self.poll();
-            std::thread::yield_now();
-        }
-        std::mem::take(&mut self.outcomes)
-    }
-
-    fn call(&mut self, operator: Operator) -> Outcome {
-        let number = self.issue(operator, None);
-        self.wait(number)
-    }
-
-    fn alloc(&mut self, bytes: u64) -> u64 {
-        match self.call(Operator::MemAlloc { bytes }) {
-            Ok(Value::Address(address)) => address,
-            other => panic!("cuMemAlloc answered {other:?}"),
-        }
-    }
-
-    fn load(&mut self, name: &str) {
-        let image = Handle(99);
-        let append = Operator::ImageAppend { image, bytes: PTX.len() as u64 };
-        self.issue(append, Some(Bytes::from_static(PTX.as_bytes())));
-        self.call(Operator::ModuleLoad { module: MODULE, image }).unwrap();
-        let name = name.to_owned();
-        self.call(Operator::ModuleGetFunction { module: MODULE, name, function: FUNCTION }).unwrap();
-    }
-
-    /// Issues a launch that never ends.
-    fn spin(&mut self) {
-        self.load("forever");
-        let launch = Operator::Launch(Launch {
-            function: FUNCTION,
-            geometry: Geometry { grid: [1, 1, 1], block: [1, 1, 1], shared_bytes: 0 },
-            stream: STREAM,
-            cooperative: false,
-            attributes: Vec::new(),
-            params: Bytes::new(),
-        });
-        self.call(launch).unwrap();
-    }
-
-    /// Allocates, fills and reads back.
-    fn assert_works(&mut self) {
-        let address = self.alloc(64);
-        let bytes = Bytes::from_static(&[7; 64]);
-        self.issue(Operator::CopyIn { dst: address, bytes: 64, stream: STREAM }, Some(bytes.clone()));
-        let read = self.call(Operator::CopyOut { src: address, bytes: 64, stream: STREAM });
-        assert_eq!(read, Ok(Value::Payload(bytes)));
-        assert_eq!(self.call(Operator::MemFree { address }), Ok(Value::None));
-    }
 }
 
 /// What a program does, with the buffer that it does it to.
