@@ -39,8 +39,8 @@ class OutOfTime(Exception):
 class Bench:
     """Runs programs, with and without RRTO, from the built binaries in `binaries`."""
 
-    def __init__(self, binaries, scratch, log, budget_s=None):
-        self.binaries, self.scratch, self.log = binaries, scratch, log
+    def __init__(self, binaries, scratch, log, budget_s=None, device="cuda"):
+        self.binaries, self.scratch, self.log, self.device = binaries, scratch, log, device
         self.deadline = None if budget_s is None else time.monotonic() + budget_s
         self.lock = threading.Lock()
         self.certs = scratch / "certs"
@@ -115,6 +115,7 @@ class Bench:
     def model(self, address, mode, name, runs, warmup=3, env=None, **options):
         """Runs model.py: locally where there is no address, else in `mode` of RRTO. Gives what it reports."""
         program = [sys.executable, HERE / "model.py", name, "--runs", runs, "--warmup", warmup]
+        program += ["--device", self.device]
         for option, value in options.items():
             program += [f"--{option}"] if value is True else [f"--{option}", value]
         out = self.run(program, env) if address is None else self.remote(address, mode, program, env)

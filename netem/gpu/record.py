@@ -81,12 +81,13 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--only", nargs="*", choices=MODELS, default=MODELS)
     parser.add_argument("--budget-s", type=float, help="what has not begun by then is skipped")
+    parser.add_argument("--device", default="cuda", help="of model.py; cpu tries this script itself out")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = {"machine": machine(), "logs": {}, "failures": {}}
     with tempfile.TemporaryDirectory() as scratch, open(arguments.out / "record.log", "w") as log:
         scratch = pathlib.Path(scratch)
-        bench = Bench(arguments.bin.resolve(), scratch, log, arguments.budget_s)
+        bench = Bench(arguments.bin.resolve(), scratch, log, arguments.budget_s, arguments.device)
         folder = scratch / "calls"
         folder.mkdir()
         with bench.server() as address, concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
