@@ -37,7 +37,7 @@ class Workload:
     # From the input on the device to the output there, where all work is between the two.
     forward: typing.Callable | None = None
     # What there is to compare after the last run.
-    finish: typing.Callable = lambda: []
+    finish: typing.Callable = list
     trains: bool = False
 
 
@@ -197,7 +197,7 @@ def gpu_files():
             pass
     with open("/proc/self/maps") as maps:
         names.update(line.split(None, 5)[5].strip() for line in maps if len(line.split(None, 5)) == 6)
-    return sorted(name for name in names if name.startswith("/dev/nvidia") or name.startswith("/dev/dri"))
+    return sorted(name for name in names if name.startswith(("/dev/nvidia", "/dev/dri")))
 
 
 def memory_kb(field):
