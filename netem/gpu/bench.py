@@ -13,6 +13,7 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -24,6 +25,9 @@ PROGRAM_LIMIT_S = 150
 
 # A server or link says that it is ready within this, or never.
 READY_LIMIT_S = 30
+
+# A program that has said all ends within this, or is ended.
+END_LIMIT_S = 10
 
 # With less left of the budget no program is started: importing PyTorch alone takes some seconds.
 WORTH_STARTING_S = 8
@@ -106,20 +110,91 @@ class Bench:
             command += [f"--{name.replace('_', '-')}", value]
         return self.process(command, lambda line: json.loads(line)["listen"])
 
-    def remote(self, address, mode, program, env=None, limit_s=PROGRAM_LIMIT_S):
-        """Runs a program through RRTO, with the GPU's device files covered."""
+    def remote_command(self, address, mode, program):
+        """What runs a program through RRTO, with the GPU's device files covered."""
         command = ["unshare", "-m", "sh", "-c", HIDE_GPU, "hide-gpu", self.binaries / "rrto", "run"]
         command += ["--server", address, "--certs", self.certs, "--robot", "robot", "--mode", mode, "--", *program]
-        return self.run(command, env, limit_s)
+        return command
 
-    def model(self, address, mode, name, runs, warmup=3, env=None, **options):
-        """Runs model.py: locally where there is no address, else in `mode` of RRTO. Gives what it reports."""
-        program = [sys.executable, HERE / "model.py", name, "--runs", runs, "--warmup", warmup]
-        program += ["--device", self.device]
-        for option, value in options.items():
-            program += [f"--{option}"] if value is True else [f"--{option}", value]
-        out = self.run(program, env) if address is None else self.remote(address, mode, program, env)
-        return last_json(out)
+    def remote(self, address, mode, program, env=None, limit_s=PROGRAM_LIMIT_S):
+        """Runs a program through RRTO to its end and gives what it wrote to standard output."""
+        return self.run(self.remote_command(address, mode, program), env, limit_s)
+
+    def model_command(self, address, mode, name, *options):
+        """What runs model.py: locally where there is no address, else in `mode` of RRTO."""
+        program = [sys.executable, HERE / "model.py", name, "--device", self.device, *options]
+        return program if address is None else self.remote_command(address, mode, program)
+
+    def model(self, address, mode, name, runs, warmup=3, env=None):
+        """Runs model.py to its end. Gives what it reports."""
+        command = self.model_command(address, mode, name, "--runs", runs, "--warmup", warmup)
+        return last_json(self.run(command, env))
+
+
+class Player:
+    """A model.py that takes turns with others: all are ready at a time, and one is timed."""
+
+    def __init__(self, bench, address, mode, name, warmup, env=None):
+        self.bench, self.name = bench, f"{name} {mode or 'local'}"
+        command = bench.model_command(address, mode, name, "--turns", "--warmup", warmup)
+        self.errors = tempfile.TemporaryFile("w+")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors, "text": True}
+        command, environment = [str(c) for c in command], {**os.environ, **(env or {})}
+        self.child = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+
+    def ready(self):
+        self.answer()
+        return self
+
+    def run(self, count):
+        return self.ask(f"run {count}")
+
+    def graph_ms(self, count):
+        return self.ask(f"graph {count}")["graph_ms"]
+
+    def end(self):
+        """Lets it end by itself, and gives its report."""
+        self.child.stdin.close()
+        return self.answer()
+
+    def ask(self, line):
+        self.child.stdin.write(line + "\n")
+        self.child.stdin.flush()
+        return self.answer()
+
+    def answer(self):
+        limit_s = self.bench.left_s()
+        if limit_s <= 0:
+            raise OutOfTime("no time left")
+        watch = threading.Timer(limit_s, self.kill)
+        watch.start()
+        try:
+            line = self.child.stdout.readline()
+        finally:
+            watch.cancel()
+        if not line:
+            code = self.child.wait()
+            self.errors.seek(0)
+            raise RuntimeError(f"{self.name} ended with {code} before it answered\n{self.errors.read()[-3000:]}")
+        return json.loads(line)
+
+    def kill(self):
+        # Once it has been waited for, its number may be another's.
+        if self.child.poll() is None:
+            os.killpg(self.child.pid, signal.SIGKILL)
+
+    def close(self):
+        """Ends it, whatever it is doing; one that has reported gets the time to end by itself."""
+        try:
+            self.child.wait(END_LIMIT_S if self.child.stdin.closed else 0)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.child.wait()
+        self.errors.seek(0)
+        with self.bench.lock:
+            self.bench.log.write(f"# {self.name}: exit {self.child.returncode}\n{self.errors.read()[-6000:]}\n")
+            self.bench.log.flush()
+        self.errors.close()
 
 
 def last_json(text):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import statistics
+import sys
 import time
 import typing
 
@@ -217,61 +218,89 @@ def digest(tensors):
     return sum_of_all.hexdigest()
 
 
-def inputs(workload, count):
-    """Fresh inputs, always the same ones."""
-    generator = torch.Generator().manual_seed(1)
-    for start in range(0, count, INPUTS_AHEAD):
-        yield from [workload.fresh(generator) for _ in range(min(INPUTS_AHEAD, count - start))]
+class Runner:
+    """Runs a workload with fresh inputs, always the same ones, and remembers what came out."""
 
+    def __init__(self, workload, synchronize):
+        self.workload, self.synchronize = workload, synchronize
+        self.generator = torch.Generator().manual_seed(1)
+        self.ahead, self.digests, self.first_s = [], [], None
+        self.input_bytes = self.output_bytes = 0
 
-def graph_ms(workload, device, runs):
-    """The median time of the model as one CUDA graph, from its launch until the host knows that it has ended."""
-    (value,) = next(inputs(workload, 1))
-    value = value.to(device)
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            workload.forward(value)
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        workload.forward(value)
-    times_ms = []
-    for _ in range(runs):
+    def input(self):
+        if not self.ahead:
+            self.ahead = [self.workload.fresh(self.generator) for _ in range(INPUTS_AHEAD)]
+            self.ahead.reverse()
+        return self.ahead.pop()
+
+    def once(self):
+        """One run; gives how long it took, in seconds."""
+        value = self.input()
         start = time.perf_counter()
-        graph.replay()
-        torch.cuda.synchronize()
-        times_ms.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times_ms)
-
-
-def run_all(workload, warmup, runs, synchronize):
-    """Everything that is timed and compared."""
-    latencies_ms, digests, steady_from = [], [], None
-    for index, value in enumerate(inputs(workload, warmup + runs)):
-        if index == warmup:
-            synchronize()
-            steady_from, steady_start = counters(), time.perf_counter()
-        start = time.perf_counter()
-        outputs = workload.run(*value)
+        outputs = self.workload.run(*value)
         elapsed_s = time.perf_counter() - start
-        if index == 0:
-            first_s = elapsed_s
-        if index >= warmup:
-            latencies_ms.append(elapsed_s * 1e3)
-        digests.append(digest(outputs))
-    synchronize()
-    steady_s = time.perf_counter() - steady_start
-    return {
-        "per_inference": difference(steady_from, counters(), runs),
-        "latencies_ms": latencies_ms,
-        # With what is between the runs; says something where the runs themselves wait for nothing.
-        "mean_ms": steady_s * 1e3 / runs,
-        "first_s": first_s,
-        "input_bytes": total_bytes(value),
-        "output_bytes": total_bytes(outputs),
-        "digests": digests + [digest(workload.finish())],
-    }
+        self.first_s = elapsed_s if self.first_s is None else self.first_s
+        self.input_bytes, self.output_bytes = total_bytes(value), total_bytes(outputs)
+        self.digests.append(digest(outputs))
+        return elapsed_s
+
+    def untimed(self, count):
+        for _ in range(count):
+            self.once()
+        self.synchronize()
+
+    def timed(self, count):
+        before, start = counters(), time.perf_counter()
+        latencies_ms = [self.once() * 1e3 for _ in range(count)]
+        self.synchronize()
+        elapsed_s = time.perf_counter() - start
+        return {
+            "latencies_ms": latencies_ms,
+            # With what is between the runs; says something where the runs themselves wait for nothing.
+            "mean_ms": elapsed_s * 1e3 / count,
+            "per_inference": difference(before, counters(), count),
+        }
+
+    def graph_ms(self, device, count):
+        """The median time of the model as one CUDA graph, from its launch until the host knows that it has ended."""
+        (value,) = self.workload.fresh(torch.Generator().manual_seed(2))
+        value, stream, forward = value.to(device), torch.cuda.Stream(), self.workload.forward
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                forward(value)
+        stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            forward(value)
+        times_ms = []
+        for _ in range(count):
+            start = time.perf_counter()
+            graph.replay()
+            torch.cuda.synchronize()
+            times_ms.append((time.perf_counter() - start) * 1e3)
+        return statistics.median(times_ms)
+
+
+# Runs before each turn: other programs have had the GPU since the last one.
+SETTLE = 3
+
+
+def take_turns(runner, device):
+    """Runs as whoever is at the other end of standard input says, so that several programs can be ready at a time and
+    only one be timed: a line `run COUNT` or `graph COUNT`, answered by a line of JSON, until there is no more."""
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        what, count = line.split()
+        if what == "graph":
+            try:
+                answer = {"graph_ms": runner.graph_ms(device, int(count))}
+            except RuntimeError as error:
+                # A model that cannot be captured: what else was measured of it still counts.
+                answer = {"graph_ms": None, "error": str(error)[:1000]}
+        else:
+            runner.untimed(SETTLE)
+            answer = runner.timed(int(count))
+        print(json.dumps(answer), flush=True)
 
 
 def main():
@@ -279,7 +308,7 @@ def main():
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("--runs", type=int, default=30, help="timed inferences, after the first ones")
     parser.add_argument("--warmup", type=int, default=3, help="how many the first ones are; at least one")
-    parser.add_argument("--graph", action="store_true", help="times it as a CUDA graph as well")
+    parser.add_argument("--turns", action="store_true", help="times when standard input says so, instead of --runs")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu tries the program itself out")
     arguments = parser.parse_args()
     device = arguments.device
@@ -299,11 +328,15 @@ def main():
     report["load_s"] = time.perf_counter() - start
     report["load"] = difference(before_load, counters())
 
+    runner = Runner(workload, synchronize)
     with torch.inference_mode(not workload.trains):
-        report |= run_all(workload, arguments.warmup, arguments.runs, synchronize)
-        report["counters"] = counters()
-        if arguments.graph:
-            report["graph_ms"] = graph_ms(workload, device, arguments.runs)
+        runner.untimed(arguments.warmup)
+        if arguments.turns:
+            take_turns(runner, device)
+        else:
+            report |= runner.timed(arguments.runs)
+    report |= {name: getattr(runner, name) for name in ("first_s", "input_bytes", "output_bytes")}
+    report |= {"digests": runner.digests, "end_digest": digest(workload.finish()), "counters": counters()}
     print(json.dumps({**report, "gpu_files": gpu_files(), "peak_rss_kb": memory_kb("VmHWM")}))
 
 
