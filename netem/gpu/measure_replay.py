@@ -75,6 +75,9 @@ BULK_HEADER_BYTES = 16
 
 TEST_LIMIT_S = 120
 
+# All that are ready at a time: six behind links in two modes each, and six models beside them.
+MOST_SESSIONS = 32
+
 # Side by side, one thread each, or they get into each other's way.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
@@ -200,7 +203,8 @@ def wait_until_ready(groups, results, part):
     """Gives those groups of players that are ready."""
     ready = {}
     for name, players in groups.items():
-        with section(results, f"{part} {name}, start"):
+        label = " ".join(name) if isinstance(name, tuple) else name
+        with section(results, f"{part} {label}, start"):
             for player in players.values():
                 player.ready()
             ready[name] = players
@@ -286,7 +290,7 @@ def run_tests(bench, commands, results):
 
 
 def measure(bench, wanted, models, programs, tests, identity_runs, results):
-    with bench.server() as address, contextlib.ExitStack() as behind_links:
+    with bench.server("--max-sessions", MOST_SESSIONS) as address, contextlib.ExitStack() as behind_links:
         # They load while the models are compared bit by bit.
         groups = start_links(bench, behind_links, address, results) if wanted("links") else {}
         if wanted("identity"):
