@@ -4,7 +4,7 @@ mode; says of each bar whether it is met. See bench.py for how programs run.
 
     measure_replay.py --bin DIR --results DIR [--only PART ...] [--budget-s S] [--tests COMMAND ...]
 
-Parts: identity (1,000 inferences of each model, bit by bit, and what they cost on the wire), models (latency), links
+Parts: identity (1,000 inferences of each model, bit by bit, what they cost on the wire, and reports), models (latency), links
 (latency through rrto-netem's link), programs (those that synchronise in their midst, take turns, or train), tests (the
 COMMANDs: test binaries, each with its arguments). Writes replay.json and replay.md.
 
@@ -61,6 +61,7 @@ LINKS = {
 LINK_MODELS = ["resnet50", "mobilenet_v3_small", "gpt2"]
 
 IDENTITY_RUNS = 1000
+REPORT_RUNS = 30
 # Until sequences are found, and their graphs made.
 WARMUP = 12
 # Turns of each program, and runs a turn.
@@ -75,7 +76,7 @@ BULK_HEADER_BYTES = 16
 
 TEST_LIMIT_S = 120
 
-# All that are ready at a time: six behind links in two modes each, and six models beside them.
+# All at a time: three behind two links in two modes each, and six models and five programs beside them.
 MOST_SESSIONS = 32
 
 # Side by side, one thread each, or they get into each other's way.
@@ -111,19 +112,24 @@ def read_report(path):
 # --- 1,000 inferences, bit by bit
 
 
-def measure_identity(bench, address, names, runs, results):
-    """All models side by side, locally and in replay: nothing here is timed."""
+def measure_identity(bench, address, names, runs, programs, results):
+    """All models side by side, locally and in replay; and each program once, for its report. Nothing here is timed:
+    a report takes the time of every call."""
 
     def local(name):
         return bench.model(None, None, name, runs, WARMUP, ONE_THREAD)
 
-    def replay(name):
-        report = bench.scratch / f"{name}.identity"
+    def replay(name, runs):
+        report = bench.scratch / f"{name}.report"
         run = bench.model(address, "replay", name, runs, WARMUP, {**ONE_THREAD, "RRTO_REPORT": str(report)})
         return run, read_report(report)
 
-    with concurrent.futures.ThreadPoolExecutor(2 * len(names) or 1) as pool:
-        pairs = [(name, pool.submit(local, name), pool.submit(replay, name)) for name in names]
+    with concurrent.futures.ThreadPoolExecutor(2 * len(names) + len(programs) + 1) as pool:
+        pairs = [(name, pool.submit(local, name), pool.submit(replay, name, runs)) for name in names]
+        reports = [(name, pool.submit(replay, name, REPORT_RUNS)) for name in programs]
+        for name, run in reports:
+            with section(results, f"report {name}"):
+                results["reports"][name] = run.result()[1]
         for name, local_run, replay_run in pairs:
             with section(results, f"identity {name}"):
                 wanted, (got, report) = local_run.result()["digests"], replay_run.result()
@@ -154,12 +160,9 @@ def start(bench, stack, address, name, modes):
     """Starts a program once a mode; `None` is locally. They are not ready yet."""
     players = {}
     for mode in modes:
-        report = bench.scratch / f"{name}.{mode}.{time.monotonic_ns()}"
         at = None if mode is None else address(mode)
-        player = Player(bench, at, mode, name, WARMUP, {"RRTO_REPORT": str(report)})
+        players[mode or "local"] = player = Player(bench, at, mode, name, WARMUP)
         stack.callback(player.close)
-        player.report_path = report
-        players[mode or "local"] = player
     return players
 
 
@@ -190,7 +193,7 @@ def compare(name, players, shape, graph=False):
             counted = [answer["per_inference"] for answer in answers[kind]]
             mean = {field: statistics.mean(c[field] for c in counted) for field in counted[0]} if all(counted) else None
             result[kind] = wire({**reports[kind], "per_inference": mean})
-            result[kind] |= {"counters": reports[kind]["counters"], "report": read_report(players[kind].report_path)}
+            result[kind]["counters"] = reports[kind]["counters"]
     pairs = zip(answers["replay"], answers["pipeline"], strict=True)
     # Turn by turn, so that drift is in both.
     result["replay_to_pipeline"] = statistics.median(typical_ms(name, r) / typical_ms(name, p) for r, p in pairs)
@@ -294,7 +297,7 @@ def measure(bench, wanted, models, programs, tests, identity_runs, results):
         # They load while the models are compared bit by bit.
         groups = start_links(bench, behind_links, address, results) if wanted("links") else {}
         if wanted("identity"):
-            measure_identity(bench, address, models, identity_runs, results)
+            measure_identity(bench, address, models, identity_runs, programs if wanted("programs") else [], results)
         measure_links(groups, results)
         behind_links.close()
         if wanted("models"):
@@ -323,7 +326,7 @@ def parse():
 def main():
     arguments = parse()
     wanted = lambda part: not arguments.only or part in arguments.only
-    results = {"machine": machine(), "identity": {}, "models": {}, "links": [], "programs": {}, "tests": {}}
+    results = {"machine": machine(), "identity": {}, "models": {}, "links": [], "programs": {}, "tests": {}, "reports": {}}
     results |= {"failures": {}, "skipped": []}
     arguments.results.mkdir(parents=True, exist_ok=True)
     start_s = time.monotonic()
