@@ -5,20 +5,26 @@
 //! | [`api`] | the table: one row a driver function, its class and version; result codes and attributes |
 //! | [`image`] | reading module images: containers, cubins, PTX |
 //! | [`operator`] | a call that reaches the server, as data |
-//! | [`log`] | operators that were called, kept: recordings |
+//! | [`log`] | operators that were called, kept: the bounded log, recordings |
+//! | [`graph`] | data dependencies of a stretch of operators, by handle and by device memory |
+//! | [`search`] | log -> candidate sequences |
+//! | [`verify`] | candidate -> sequence, or why not; the recorder |
 //! | [`wire`] | messages, codec, protocol version and schema hash |
 //! | [`engine`] | the client and server state machines |
 //! | `testing` | (feature) a seeded link, a fake device and a pair of engines |
 //!
-//! Imports go one way: `api <- operator <- wire <- engine`; `image` stands alone.
+//! Imports go one way: `api <- operator <- wire <- log <- graph <- search <- verify <- engine`; `image` stands alone.
 
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod engine;
+pub mod graph;
 pub mod image;
 pub mod log;
 pub mod operator;
+pub mod search;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod verify;
 pub mod wire;
