@@ -9,11 +9,12 @@
 //! | [`graph`] | data dependencies of a stretch of operators, by handle and by device memory |
 //! | [`search`] | log -> candidate sequences |
 //! | [`verify`] | candidate -> sequence, or why not; the recorder |
+//! | [`replay`] | the runs of sequences that lanes are in, and what ends them |
 //! | [`wire`] | messages, codec, protocol version and schema hash |
 //! | [`engine`] | the client and server state machines |
 //! | `testing` | (feature) a seeded link, a fake device and a pair of engines |
 //!
-//! Imports go one way: `api <- operator <- wire <- log <- graph <- search <- verify <- engine`; `image` stands alone.
+//! Imports go one way: `api <- operator <- wire <- log <- graph <- search <- verify <- replay <- engine`; `image` stands alone.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod graph;
 pub mod image;
 pub mod log;
 pub mod operator;
+pub mod replay;
 pub mod search;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -24,12 +24,21 @@ impl Stream {
     }
 }
 
+/// An event's latest record.
+#[derive(Clone, Copy, Debug)]
+struct Recorded {
+    stream: Handle,
+    number: u64,
+    /// It is known to have completed, whatever has become of its stream.
+    completed: bool,
+}
+
 /// Per stream and event, what was submitted last and what has completed.
 #[derive(Debug)]
 pub(super) struct Progress {
     streams: HashMap<Handle, Stream>,
-    /// For each event that was recorded: where, and the number of the record.
-    events: HashMap<Handle, (Handle, u64)>,
+    /// Events that were recorded.
+    events: HashMap<Handle, Recorded>,
 }
 
 impl Default for Progress {
@@ -54,7 +63,7 @@ impl Progress {
                 }
             }
             Operator::EventRecord { event, stream, .. } => {
-                self.events.insert(*event, (*stream, number));
+                self.events.insert(*event, Recorded { stream: *stream, number, completed: false });
             }
             Operator::EventDestroy { event } => {
                 self.events.remove(event);
@@ -81,10 +90,11 @@ impl Progress {
         match operator {
             Operator::StreamQuery { stream } => self.complete(*stream, number),
             Operator::EventSynchronize { event } | Operator::EventQuery { event } => {
-                if let Some((stream, recorded)) =
-                    self.events.get(event).copied().filter(|(_, at)| *at < number)
-                {
-                    self.complete(stream, recorded);
+                let recorded = self.events.get_mut(event).filter(|recorded| recorded.number < number);
+                if let Some(recorded) = recorded {
+                    recorded.completed = true;
+                    let Recorded { stream, number, .. } = *recorded;
+                    self.complete(stream, number);
                 }
             }
             other => match other.stream_effect() {
@@ -114,14 +124,18 @@ impl Progress {
     /// program that was told otherwise.
     pub(super) fn is_settled(&self, operator: &Operator) -> bool {
         match operator {
-            Operator::StreamSynchronize { stream } | Operator::StreamQuery { stream } => {
-                self.stream_settled(*stream)
+            Operator::StreamSynchronize { stream } => self.stream_settled(*stream),
+            // Its own work is all that a query asks about.
+            Operator::StreamQuery { stream } if *stream != Handle::LEGACY_STREAM => {
+                self.streams.get(stream).is_some_and(Stream::settled)
             }
+            Operator::StreamQuery { stream } => self.stream_settled(*stream),
             Operator::EventSynchronize { event } | Operator::EventQuery { event } => {
                 match self.events.get(event) {
-                    Some((stream, recorded)) => {
-                        self.stream_settled(*stream)
-                            || self.streams.get(stream).is_some_and(|stream| stream.completed >= *recorded)
+                    Some(Recorded { stream, number, completed }) => {
+                        *completed
+                            || self.stream_settled(*stream)
+                            || self.streams.get(stream).is_some_and(|stream| stream.completed >= *number)
                     }
                     // Never recorded: cuEventSynchronize answers at once. An unknown handle is the server's to judge.
                     None => false,
@@ -129,6 +143,21 @@ impl Progress {
             }
             Operator::ContextSynchronize => self.streams.values().all(Stream::settled),
             _ => false,
+        }
+    }
+
+    /// The synchronisation that a query can wait for in its stead, and the number that it must come after to answer it;
+    /// `None` for what is no query, or is about nothing known.
+    pub(super) fn synchronisation(&self, query: &Operator) -> Option<(Operator, u64)> {
+        match query {
+            Operator::StreamQuery { stream } => {
+                self.streams.contains_key(stream).then_some((Operator::StreamSynchronize { stream: *stream }, 0))
+            }
+            Operator::EventQuery { event } => {
+                let recorded = self.events.get(event)?;
+                Some((Operator::EventSynchronize { event: *event }, recorded.number))
+            }
+            _ => None,
         }
     }
 

@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 pub use launch::{
     Geometry, LAUNCH_ATTRIBUTE_VALUE_BYTES, Launch, LaunchAttribute, MAX_LAUNCH_ATTRIBUTES, MAX_PARAM_BYTES,
 };
-pub use sequence::{Edit, MAX_SEQUENCE_OPERATORS, MAX_SEQUENCES, Patch, Sequence, SequenceId, Span};
+pub use sequence::{
+    Edit, MAX_PATCH_EDITS, MAX_SEQUENCE_BYTES, MAX_SEQUENCE_OPERATORS, MAX_SEQUENCES, MAX_SEQUENCES_BYTES,
+    MAX_SPAN_PATCHES, Patch, Sequence, SequenceId, Span,
+};
 pub use tensor_map::{MAX_TENSOR_RANK, TensorMap};
 pub use value::{KernelInfo, Outcome, Value};
 

@@ -11,8 +11,24 @@ use super::{Geometry, Launch, MAX_PARAM_BYTES, Operator};
 /// The longest sequence, operators. An inference of a large detection model is some thousands.
 pub const MAX_SEQUENCE_OPERATORS: usize = 16 << 10;
 
+/// The longest sequence, bytes as [`Sequence::bytes`] counts them: its definition fits a frame, even if nothing of it
+/// has been sent before.
+pub const MAX_SEQUENCE_BYTES: u64 = 3 << 20;
+
 /// Sequences that a session can have at a time.
 pub const MAX_SEQUENCES: usize = 64;
+
+/// Bytes of all sequences that a session can have at a time: a hundred inferences of a large model.
+pub const MAX_SEQUENCES_BYTES: u64 = 32 << 20;
+
+/// Patches of one span: what differs in more places is cheaper sent as it is.
+pub const MAX_SPAN_PATCHES: usize = 64;
+
+/// Edits of one patch; with their cost of two bytes each, a block that differs in more places is cheaper sent whole.
+pub const MAX_PATCH_EDITS: usize = 64;
+
+/// What an operator of a sequence counts beside its parameter block and attributes: no less than its coded form has.
+const OPERATOR_BYTES: u64 = 96;
 
 /// Names a sequence in its session. The client chooses it, and never the same twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -23,6 +39,9 @@ pub struct SequenceId(pub u32);
 pub struct Sequence {
     lane: u32,
     operators: Box<[Operator]>,
+    /// Places of the slots, ascending.
+    slots: Box<[u32]>,
+    bytes: u64,
 }
 
 impl Sequence {
@@ -37,7 +56,13 @@ impl Sequence {
         if !operators.iter().all(Operator::repeats) {
             return Err("a sequence with an operator that makes, ends or asks for something");
         }
-        Ok(Sequence { lane, operators: operators.into() })
+        let bytes = operators.iter().map(counted_bytes).sum();
+        if bytes > MAX_SEQUENCE_BYTES {
+            return Err("a sequence is longer than MAX_SEQUENCE_BYTES");
+        }
+        let places = (0..).zip(&operators);
+        let slots = places.filter(|(_, operator)| operator.is_slot()).map(|(at, _)| at).collect();
+        Ok(Sequence { lane, operators: operators.into(), slots, bytes })
     }
 
     /// The host thread whose calls these are.
@@ -48,6 +73,30 @@ impl Sequence {
     /// All operators, in order.
     pub fn operators(&self) -> &[Operator] {
         &self.operators
+    }
+
+    /// How many operators; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> u32 {
+        const { assert!(MAX_SEQUENCE_OPERATORS <= u32::MAX as usize) };
+        self.operators.len() as u32
+    }
+
+    /// The places of its slots, ascending.
+    pub fn slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    /// What it counts against [`MAX_SEQUENCE_BYTES`] and [`MAX_SEQUENCES_BYTES`]: at least the length of its coded form,
+    /// and the same on every machine.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The first slot at or after `at`, and before `end`.
+    pub fn next_slot(&self, at: u32, end: u32) -> Option<u32> {
+        let index = self.slots.partition_point(|slot| *slot < at);
+        self.slots.get(index).copied().filter(|slot| *slot < end)
     }
 
     /// The operator at `at` in the run that `span` is of.
@@ -69,8 +118,14 @@ impl Sequence {
         let Some(end) = end.filter(|_| span.count > 0) else {
             return Err("a span is not within its sequence");
         };
+        if span.patches.len() > MAX_SPAN_PATCHES {
+            return Err("more than MAX_SPAN_PATCHES patches");
+        }
         let mut next = span.from;
         for patch in &span.patches {
+            if patch.edits.len() > MAX_PATCH_EDITS {
+                return Err("more than MAX_PATCH_EDITS edits");
+            }
             if patch.at < next || patch.at >= end {
                 return Err("patches are not in order, or not within their span");
             }
@@ -82,6 +137,12 @@ impl Sequence {
         }
         Ok(())
     }
+}
+
+fn counted_bytes(operator: &Operator) -> u64 {
+    let Operator::Launch(launch) = operator else { return OPERATOR_BYTES };
+    let attribute_bytes = launch.attributes.iter().map(|attribute| 8 + attribute.value.len()).sum::<usize>();
+    OPERATOR_BYTES + (launch.params.len() + attribute_bytes) as u64
 }
 
 /// A piece of one run of a sequence.
@@ -147,7 +208,13 @@ impl Patch {
             return None;
         }
         let geometry = (from.geometry != to.geometry).then_some(to.geometry);
-        Some(Patch { at, geometry, edits: edits(&from.params, &to.params) })
+        let edits = edits(&from.params, &to.params);
+        (edits.len() <= MAX_PATCH_EDITS).then_some(Patch { at, geometry, edits })
+    }
+
+    /// Bytes of all its edits.
+    pub fn bytes(&self) -> u64 {
+        self.edits.iter().map(|edit| edit.bytes.len() as u64).sum()
     }
 
     /// The operator as it is in this run. `None` if the patch does not fit it.
@@ -210,7 +277,8 @@ mod tests {
             (from, to) in (0..2_u32, 0..2_u32),
         ) {
             let (from, to) = (launch(grid(from), old), launch(grid(to), new));
-            let patch = Patch::between(0, &from, &to).unwrap();
+            // Up to 300 bytes differ in up to 75 places.
+            let Some(patch) = Patch::between(0, &from, &to) else { return Ok(()) };
             prop_assert_eq!(patch.apply(&from), Some(to));
         }
     }

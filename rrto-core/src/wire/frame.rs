@@ -3,9 +3,13 @@
 use bytes::{Buf, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::repeat::put_varint;
 use super::{MAX_FRAME_BYTES, WireError};
 
-const LENGTH_BYTES: usize = 4;
+/// A length takes at most so many bytes, each with seven bits of it.
+const MAX_LENGTH_BYTES: usize = 4;
+
+const _: () = assert!(MAX_FRAME_BYTES < 1 << (7 * MAX_LENGTH_BYTES));
 
 /// Appends `message` to `out` as one frame.
 ///
@@ -13,22 +17,21 @@ const LENGTH_BYTES: usize = 4;
 /// [`WireError::FrameTooLong`] if it would not fit; `out` is then as before.
 pub fn put_frame<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), WireError> {
     let start = out.len();
-    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    // Most frames are short: one byte is kept free for the length, and more are made room for where they are needed.
+    out.push(0);
     // A Vec takes every byte, so postcard can fail here only on a type that it cannot code at all.
     let coded = postcard::to_extend(message, std::mem::take(out))
         .map_err(|_| WireError::Malformed { what: "message" })?;
     *out = coded;
-    let bytes = out.len() - start - LENGTH_BYTES;
-    match u32::try_from(bytes) {
-        Ok(length) if bytes <= MAX_FRAME_BYTES => {
-            out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
-            Ok(())
-        }
-        _ => {
-            out.truncate(start);
-            Err(WireError::FrameTooLong { bytes: bytes as u64 })
-        }
+    let bytes = out.len() - start - 1;
+    if bytes > MAX_FRAME_BYTES {
+        out.truncate(start);
+        return Err(WireError::FrameTooLong { bytes: bytes as u64 });
     }
+    let mut length = Vec::with_capacity(MAX_LENGTH_BYTES);
+    put_varint(bytes as u64, &mut length);
+    out.splice(start..=start, length);
+    Ok(())
 }
 
 /// Collects a stream's bytes and gives its frames. Holds at most one frame and what came with it.
@@ -59,15 +62,27 @@ impl FrameReader {
     }
 
     fn poll_body(&mut self) -> Result<Option<Bytes>, WireError> {
-        let Some(head) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
-        let length = u32::from_le_bytes(*head) as usize;
+        let mut length = 0;
+        for (at, byte) in self.buffer.iter().take(MAX_LENGTH_BYTES).enumerate() {
+            length |= usize::from(byte & 0x7f) << (7 * at);
+            if byte & 0x80 == 0 {
+                return self.split_body(at + 1, length);
+            }
+        }
+        if self.buffer.len() < MAX_LENGTH_BYTES {
+            return Ok(None);
+        }
+        Err(WireError::Malformed { what: "frame length" })
+    }
+
+    fn split_body(&mut self, length_bytes: usize, length: usize) -> Result<Option<Bytes>, WireError> {
         if length > MAX_FRAME_BYTES {
             return Err(WireError::FrameTooLong { bytes: length as u64 });
         }
-        if self.buffer.len() < LENGTH_BYTES + length {
+        if self.buffer.len() < length_bytes + length {
             return Ok(None);
         }
-        self.buffer.advance(LENGTH_BYTES);
+        self.buffer.advance(length_bytes);
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 }

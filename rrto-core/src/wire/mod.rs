@@ -2,15 +2,19 @@
 //!
 //! ```text
 //! control stream, each direction:   frame*
-//! frame:                            u32 LE length (at most MAX_FRAME_BYTES), then that many bytes: a postcard-coded
-//!                                   ClientFrame (robot to server) or ServerFrame (server to robot)
+//! frame:                            varint length (at most MAX_FRAME_BYTES; 7 bits a byte, low first), then that many
+//!                                   bytes: a postcard-coded ClientFrame (robot to server) or ServerFrame (server to robot)
 //! ClientFrame::Operators.coded:     entry* , see [`repeat`]
+//! ClientFrame::Define.coded:        entry* without payloads
+//! ClientFrame::Advance.payloads:    the inline payloads of the span's slots, in their order, end to end
 //! bulk stream (one payload each):   u64 LE operator number, u64 LE length, then that many bytes
 //! ```
 //!
 //! The first frame up is [`Hello`]; the first frame down is [`Welcome`] or [`Refusal`]. Both sides compare the
 //! protocol version and [`schema_hash`], so that two builds that number functions or code operators differently
-//! never talk past each other. Operators carry consecutive numbers from 1 on; the number is implied by the order.
+//! never talk past each other. Everything that the server executes once carries a number: operators from 1 on, whether they
+//! come by themselves or in the span of an Advance, and the definitions and retirements of sequences between them.
+//! Numbers are consecutive and implied by the order.
 
 mod bulk;
 mod device;
@@ -25,10 +29,13 @@ pub use device::{ATTRIBUTE_SLOTS, DeviceInfo, MAX_LIMIT_SLOTS, PciAddress};
 pub use frame::{FrameReader, put_frame};
 
 use crate::api::{self, CuResult};
-use crate::operator::Value;
+use crate::operator::{
+    MAX_PATCH_EDITS, MAX_PAYLOAD_BYTES, MAX_SEQUENCE_BYTES, MAX_SEQUENCE_OPERATORS, MAX_SEQUENCES,
+    MAX_SEQUENCES_BYTES, MAX_SPAN_PATCHES, SequenceId, Span, Value,
+};
 
 /// The protocol's version; a change of any message's meaning raises it.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The longest frame, bytes: room for the names of a large library's kernels, far above any launch.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
@@ -46,28 +53,33 @@ pub enum Mode {
     /// Every call that travels waits for its answer: the baseline that the papers measure.
     Percall,
     /// Calls wait only where the program needs their answer.
-    #[default]
     Pipeline,
+    /// As pipeline; and what a program repeats travels as the word that it was repeated.
+    #[default]
+    Replay,
+}
+
+impl Mode {
+    /// All modes, by name.
+    const NAMES: [(Mode, &'static str); 3] =
+        [(Mode::Percall, "percall"), (Mode::Pipeline, "pipeline"), (Mode::Replay, "replay")];
 }
 
 impl std::str::FromStr for Mode {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "percall" => Ok(Mode::Percall),
-            "pipeline" => Ok(Mode::Pipeline),
-            other => Err(format!("unknown mode {other:?}: expected percall or pipeline")),
-        }
+        let known = Mode::NAMES.iter().find(|(_, name)| *name == text);
+        known
+            .map(|(mode, _)| *mode)
+            .ok_or_else(|| format!("unknown mode {text:?}: expected percall, pipeline or replay"))
     }
 }
 
 impl std::fmt::Display for Mode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Mode::Percall => "percall",
-            Mode::Pipeline => "pipeline",
-        })
+        let known = Mode::NAMES.iter().find(|(mode, _)| mode == self);
+        f.write_str(known.map_or("", |(_, name)| name))
     }
 }
 
@@ -152,6 +164,34 @@ pub enum ClientFrame {
     },
     /// The program has ended; the session can be freed at once.
     Goodbye,
+    /// From now on `id` names this sequence.
+    Define {
+        /// Its place among the operators.
+        number: u64,
+        /// Its name.
+        id: SequenceId,
+        /// Of which host thread.
+        lane: u32,
+        /// Its operators: coded by [`repeat::Encoder::encode_record`], as records of this lane that want an answer
+        /// exactly if they need one.
+        coded: Bytes,
+    },
+    /// Operators with consecutive numbers: those of a span.
+    Advance {
+        /// The first one's number.
+        first: u64,
+        /// Which operators.
+        span: Span,
+        /// Their inline payloads, end to end.
+        payloads: Bytes,
+    },
+    /// There will be no span of this sequence any more.
+    Retire {
+        /// Its place among the operators.
+        number: u64,
+        /// Which.
+        id: SequenceId,
+    },
 }
 
 /// Everything that a server sends on the control stream.
@@ -200,7 +240,17 @@ pub enum Answer {
 pub fn schema_hash() -> [u8; 32] {
     let mut hash = blake3::Hasher::new();
     hash.update(&api::table_hash());
-    for limit in [MAX_FRAME_BYTES as u64, INLINE_PAYLOAD_BYTES, crate::operator::MAX_PAYLOAD_BYTES] {
+    for limit in [
+        MAX_FRAME_BYTES as u64,
+        INLINE_PAYLOAD_BYTES,
+        MAX_PAYLOAD_BYTES,
+        MAX_SEQUENCE_OPERATORS as u64,
+        MAX_SEQUENCE_BYTES,
+        MAX_SEQUENCES as u64,
+        MAX_SEQUENCES_BYTES,
+        MAX_SPAN_PATCHES as u64,
+        MAX_PATCH_EDITS as u64,
+    ] {
         hash.update(&limit.to_le_bytes());
     }
     hash.update(&repeat::SCHEMA.to_le_bytes());

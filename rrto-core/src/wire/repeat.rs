@@ -7,7 +7,7 @@
 //! ```text
 //! entry:    varint 0, varint length, operator record   a record that joins the window
 //!           varint p (p > 0)                           the record p - 1 places after the one last coded
-//! then, if the operator takes a payload of at most INLINE_PAYLOAD_BYTES: that payload
+//! then, outside of a Define, if the operator takes a payload of at most INLINE_PAYLOAD_BYTES: that payload
 //! record:   postcard of (lane, wants an answer, Operator)
 //! ```
 //!
@@ -25,7 +25,7 @@ use super::{INLINE_PAYLOAD_BYTES, WireError};
 use crate::operator::Operator;
 
 /// Changes whenever the coding does.
-pub(super) const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
 
 /// Records in the window: several inferences of a large detection model.
 pub const WINDOW_RECORDS: usize = 8192;
@@ -127,6 +127,18 @@ impl Encoder {
         payload: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {
+        self.encode_record(record, out)?;
+        if let Some(payload) = payload.filter(|_| takes_inline_payload(&record.operator)) {
+            out.extend_from_slice(payload);
+        }
+        Ok(())
+    }
+
+    /// Appends `record` alone, as a Define has it.
+    ///
+    /// # Errors
+    /// A record over the limits, of which nothing is then appended.
+    pub fn encode_record(&mut self, record: &Record, out: &mut Vec<u8>) -> Result<(), WireError> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         self.scratch = postcard::to_extend(record, scratch)
@@ -147,9 +159,6 @@ impl Encoder {
                 out.extend_from_slice(&self.scratch);
                 self.remember(key);
             }
-        }
-        if let Some(payload) = payload.filter(|_| takes_inline_payload(&record.operator)) {
-            out.extend_from_slice(payload);
         }
         Ok(())
     }
@@ -191,10 +200,10 @@ impl Decoder {
         Ok((record, payload))
     }
 
-    /// Takes the next entry off `coded`, which was encoded without a payload whatever its operator takes.
+    /// Takes the next entry off `coded`, as a Define has it: without a payload.
     ///
     /// # Errors
-    /// As for [`Decoder::decode`].
+    /// As [`Decoder::decode`].
     pub fn decode_record(&mut self, coded: &mut Bytes) -> Result<Record, WireError> {
         match take_varint(coded)? {
             0 => self.take_literal(coded),
@@ -244,7 +253,7 @@ fn take(coded: &mut Bytes, bytes: usize, what: &'static str) -> Result<Bytes, Wi
 }
 
 /// LEB128: seven bits a byte, low first.
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

@@ -1,25 +1,29 @@
 //! The server engine: puts what arrives in order, gives each operator to the executor once, and carries outcomes back.
 
+mod queue;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::api::CuResult;
-use crate::operator::{Operator, Outcome, Sequence, SequenceId, Span, Value};
+use crate::operator::{MAX_SEQUENCES, Operator, Outcome, Sequence, SequenceId, Span, Value};
 use crate::wire::repeat::Decoder;
 use crate::wire::{
     Answer, ClientFrame, FrameReader, Hello, INLINE_PAYLOAD_BYTES, Refusal, ServerFrame, Welcome, WireError,
     put_frame, truncated,
 };
+use queue::Queue;
 
 /// Bounds of what a session may make the server hold.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Operators that have arrived and are not executed. Past it the driver stops reading, and QUIC's flow control
-    /// holds the client back.
+    /// Operators and spans that have arrived and are not executed. Past it the driver stops reading, and QUIC's flow
+    /// control holds the client back.
     pub queued_operators: usize,
-    /// Payload bytes that have arrived and are not executed. Twice what a client may have unacknowledged.
+    /// Payload bytes, and those of patches, that have arrived and are not executed. Four times what a client may have
+    /// unacknowledged.
     pub payload_bytes: u64,
 }
 
@@ -29,8 +33,9 @@ impl Default for ServerLimits {
     }
 }
 
-/// Executed operators after which an acknowledgement is due.
-const ACKNOWLEDGE_OPERATORS: u64 = 64;
+/// Executed operators after which an acknowledgement is due: a small part of what a client may have unacknowledged, and
+/// more than most inferences have, so that they cost no acknowledgement beside the one that rides with their output.
+const ACKNOWLEDGE_OPERATORS: u64 = 1024;
 
 /// Executed payload bytes after which an acknowledgement is due: the client's copies wait for it.
 const ACKNOWLEDGE_BYTES: u64 = 1 << 20;
@@ -80,10 +85,11 @@ pub struct Server {
     goodbye: bool,
     /// The number that the next new operator has.
     expected: u64,
-    /// Operators in order; a bulk payload may still be missing.
-    queue: VecDeque<Ready>,
+    /// What comes next, in order; a bulk payload may still be missing.
+    queue: Queue,
     /// Bulk payloads that came before their operators' turn.
     payloads: HashMap<u64, Bytes>,
+    /// Of `payloads`.
     payload_bytes: u64,
     /// All up to here have been executed, or are being.
     issued: u64,
@@ -109,7 +115,7 @@ impl Server {
             greeted: false,
             goodbye: false,
             expected: 1,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             payloads: HashMap::new(),
             payload_bytes: 0,
             issued: 0,
@@ -131,17 +137,20 @@ impl Server {
 
     /// Whether the client has said goodbye.
     pub fn is_finished(&self) -> bool {
-        self.goodbye && self.queue.is_empty()
+        self.goodbye && self.queue.len() == 0
     }
 
     /// Whether the driver may read more of the control stream.
     pub fn wants_control(&self) -> bool {
-        self.queue.len() < self.limits.queued_operators && !self.ended
+        let has_room =
+            self.queue.len() < self.limits.queued_operators && self.queue.bytes() < self.limits.payload_bytes;
+        has_room && !self.ended
     }
 
     /// Whether there is room for a bulk payload of `bytes`. A payload that the next operator waits for always has.
     pub fn wants_payload(&self, number: u64, bytes: u64) -> bool {
-        self.payload_bytes + bytes <= self.limits.payload_bytes || number == self.issued + 1
+        let held = self.payload_bytes + self.queue.bytes();
+        held + bytes <= self.limits.payload_bytes || number == self.issued + 1
     }
 
     /// Whether the session has been ended, or the client turned away: what is left to send are last words.
@@ -182,6 +191,17 @@ impl Server {
                 ClientFrame::Operators { first, coded } if self.hello.is_some() => {
                     self.handle_operators(first, coded)?
                 }
+                ClientFrame::Define { number, id, lane, coded } if self.hello.is_some() => {
+                    self.handle_define(number, id, lane, coded)?
+                }
+                ClientFrame::Advance { first, span, payloads } if self.hello.is_some() => {
+                    self.handle_advance(first, span, payloads)?
+                }
+                ClientFrame::Retire { number, id } if self.hello.is_some() => {
+                    if self.take_numbers(number, 1)? {
+                        self.queue.push_retire(number, id)?;
+                    }
+                }
                 ClientFrame::Goodbye if self.hello.is_some() => self.goodbye = true,
                 _ => return Err(WireError::Unexpected { what: "frame for the session's state" }),
             }
@@ -189,24 +209,43 @@ impl Server {
         Ok(())
     }
 
-    fn handle_operators(&mut self, first: u64, mut coded: Bytes) -> Result<(), WireError> {
+    /// Whether the numbers from `first` on are new. They are not if they were sent again after a lost connection, and
+    /// are already here: their turn has come or will come once.
+    fn take_numbers(&mut self, first: u64, count: u64) -> Result<bool, WireError> {
         if first > self.expected || first == 0 {
             return Err(WireError::Unexpected { what: "operator number: some are missing before it" });
         }
+        if first < self.expected {
+            // What is sent again is cut as it was.
+            let is_known = first.checked_add(count).is_some_and(|end| end <= self.expected);
+            return if is_known { Ok(false) } else { Err(WireError::Unexpected { what: "operator number" }) };
+        }
+        self.expected = first.checked_add(count).ok_or(WireError::Unexpected { what: "operator number" })?;
+        Ok(true)
+    }
+
+    fn handle_define(&mut self, number: u64, id: SequenceId, lane: u32, coded: Bytes) -> Result<(), WireError> {
+        // Decoded even if it is known: the window goes with what was sent.
+        let operators = queue::decode_sequence(&mut self.decoder, lane, coded)?;
+        if self.take_numbers(number, 1)? {
+            self.queue.push_define(number, id, lane, operators)?;
+        }
+        Ok(())
+    }
+
+    fn handle_advance(&mut self, first: u64, span: Span, payloads: Bytes) -> Result<(), WireError> {
+        if self.take_numbers(first, span.count.into())? {
+            self.queue.push_advance(first, span, payloads)?;
+        }
+        Ok(())
+    }
+
+    fn handle_operators(&mut self, first: u64, mut coded: Bytes) -> Result<(), WireError> {
         let mut number = first;
         while !coded.is_empty() {
             let (record, payload) = self.decoder.decode(&mut coded)?;
-            // Sent again after a lost connection, and already here: its turn has come or will come once.
-            if number == self.expected {
-                self.payload_bytes += payload.as_ref().map_or(0, |payload| payload.len() as u64);
-                self.queue.push_back(Ready {
-                    number,
-                    lane: record.lane,
-                    wants_answer: record.wants_answer,
-                    operator: record.operator,
-                    payload,
-                });
-                self.expected += 1;
+            if self.take_numbers(number, 1)? {
+                self.queue.push_operator(number, record, payload);
             }
             number += 1;
         }
@@ -221,7 +260,9 @@ impl Server {
         if number <= self.issued || self.payloads.contains_key(&number) {
             return Ok(()); // a repetition after a lost connection
         }
-        if number >= self.expected.saturating_add(self.limits.queued_operators as u64) {
+        // A client may have so many operators unacknowledged; a definition or two come on top of them.
+        let ahead = self.limits.queued_operators + 2 * MAX_SEQUENCES;
+        if number >= self.expected.saturating_add(ahead as u64) {
             return Err(WireError::Unexpected { what: "bulk payload far ahead of its operator" });
         }
         if !self.wants_payload(number, payload.len() as u64) {
@@ -238,41 +279,36 @@ impl Server {
         self.decoder = Decoder::default();
     }
 
-    /// The next operator to execute, if everything it needs is here. Its outcome is due through
+    /// The next operator or span to execute, if everything it needs is here. An operator's outcome is due through
     /// [`Server::handle_outcome`].
     ///
     /// # Errors
     /// A payload whose length is not the operator's; the session must end.
     pub fn poll_ready(&mut self) -> Result<Option<Work>, WireError> {
-        let Some(next) = self.queue.front_mut() else { return Ok(None) };
-        if let Some(bytes) = next.operator.payload_bytes() {
-            if next.payload.is_none() {
-                next.payload = self.payloads.remove(&next.number);
-            }
-            match &next.payload {
-                None => return Ok(None),
-                Some(payload) if payload.len() as u64 != bytes => {
-                    return Err(WireError::Malformed { what: "bulk payload: not of its operator's length" });
+        while let Some(next) = self.queue.poll(&mut self.payloads)? {
+            self.issued = next.through;
+            if let Some(Work::Operator(ready)) = &next.work {
+                let bytes = ready.payload.as_ref().map_or(0, |payload| payload.len() as u64);
+                if bytes > INLINE_PAYLOAD_BYTES {
+                    self.payload_bytes -= bytes;
                 }
-                Some(_) => {}
+                self.issued_bytes += bytes;
+                self.open.insert(ready.number, ready.wants_answer);
+            }
+            if next.work.is_some() {
+                return Ok(next.work);
             }
         }
-        let Some(ready) = self.queue.pop_front() else { return Ok(None) };
-        let bytes = ready.payload.as_ref().map_or(0, |payload| payload.len() as u64);
-        self.payload_bytes -= bytes;
-        self.issued_bytes += bytes;
-        self.issued = ready.number;
-        self.open.insert(ready.number, ready.wants_answer);
-        Ok(Some(Work::Operator(ready)))
+        Ok(None)
     }
 
-    /// Tells how an operator ended. Outcomes may come in any order.
+    /// Tells how an operator ended. Outcomes may come in any order. Of a span's operators only failures count.
     pub fn handle_outcome(&mut self, number: u64, outcome: Outcome) {
-        let Some(wants_answer) = self.open.remove(&number) else { return };
+        let wants_answer = self.open.remove(&number).unwrap_or(false);
         match (wants_answer, outcome) {
             (true, outcome) => self.push_reply(number, outcome),
             // A corrupted context fails everything that follows; once told, the client knows.
-            (false, Err(result)) if !self.failed => {
+            (false, Err(result)) if !self.failed && number <= self.issued => {
                 self.failed = result.is_sticky();
                 self.frames.push_back(ServerFrame::Failed { number, result });
             }

@@ -1,0 +1,415 @@
+//! The client engine: decides what of a call travels, numbers it, keeps it until it is acknowledged, and matches answers
+//! to calls.
+
+mod answers;
+mod outbox;
+mod watches;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::progress::Progress;
+use crate::api::CuResult;
+use crate::operator::{Operator, Outcome, Value};
+use crate::replay::{Change, Divergence, Replay, ReplayStatistics, Step};
+use crate::wire::repeat::Record;
+use crate::wire::{ClientFrame, FrameReader, Hello, Mode, ServerFrame, Welcome, WireError, put_frame};
+use answers::Answers;
+use outbox::Outbox;
+use watches::Watches;
+
+/// Bounds of what a client holds.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// Payload bytes that may be unacknowledged; a further copy waits. Bounds the memory that the preload library
+    /// adds to the program.
+    pub bulk_bytes: u64,
+    /// Operators that may be unacknowledged; a further call waits.
+    pub operators: usize,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        // A copy from pageable memory is over for the program once it is in here, so a burst of them up to this long
+        // costs the program no time on the link; with QUIC's own windows it keeps what the library adds to the program
+        // under 25 MB. 64 Ki operators are 200 inferences.
+        ClientLimits { bulk_bytes: 8 << 20, operators: 64 << 10 }
+    }
+}
+
+/// What became of a submitted call.
+#[derive(Debug)]
+pub enum Submitted {
+    /// It will be executed; nothing to wait for.
+    Queued,
+    /// It will be executed; its outcome comes under this number.
+    Awaits(u64),
+    /// Answered here and now.
+    Answered(Outcome),
+    /// Too much is unacknowledged: submit it again after [`Client::handle_control`] made progress. The call's
+    /// parts come back.
+    Full(Operator, Option<Bytes>),
+}
+
+/// Why a connection can carry no more calls.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lost(pub String);
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Bytes that belong to the program's memory, for the operator of this number.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The CopyOut's number.
+    pub number: u64,
+    /// All its bytes.
+    pub bytes: Bytes,
+}
+
+/// The client's side of a session.
+#[derive(Debug)]
+pub struct Client {
+    mode: Mode,
+    outbox: Outbox,
+    reader: FrameReader,
+    hello: Option<Hello>,
+    goodbye: bool,
+    said_goodbye: bool,
+    welcome: Option<Welcome>,
+    answers: Answers,
+    watches: Watches,
+    deliveries: VecDeque<Delivery>,
+    progress: Progress,
+    /// Idle in the other modes.
+    replay: Replay,
+    deferred: Option<CuResult>,
+    sticky: Option<CuResult>,
+    lost: Option<Lost>,
+}
+
+impl Client {
+    /// A client that has yet to say hello as `program`.
+    pub fn new(mode: Mode, program: &str, limits: ClientLimits) -> Self {
+        Client {
+            mode,
+            outbox: Outbox::new(limits),
+            reader: FrameReader::default(),
+            hello: Some(Hello::new(mode, program)),
+            goodbye: false,
+            said_goodbye: false,
+            welcome: None,
+            answers: Answers::default(),
+            watches: Watches::default(),
+            deliveries: VecDeque::new(),
+            progress: Progress::default(),
+            replay: Replay::default(),
+            deferred: None,
+            sticky: None,
+            lost: None,
+        }
+    }
+
+    /// The server's welcome, once it has come.
+    pub fn welcome(&self) -> Option<&Welcome> {
+        self.welcome.as_ref()
+    }
+
+    /// The mode that it was made with.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Why nothing works any more, if so.
+    pub fn lost(&self) -> Option<&Lost> {
+        self.lost.as_ref()
+    }
+
+    /// The error that every call gets from now on, if the context is corrupted or the server is gone.
+    pub fn sticky(&self) -> Option<CuResult> {
+        self.sticky
+    }
+
+    /// The number that comes next. An operator that was [`Submitted::Queued`] has got the one before it.
+    pub fn next_number(&self) -> u64 {
+        self.outbox.next_number()
+    }
+
+    /// Whether the goodbye has been given to the driver: nothing more will come.
+    pub fn said_goodbye(&self) -> bool {
+        self.said_goodbye
+    }
+
+    /// Whether nothing is left to send, nor will be without another call.
+    pub fn is_drained(&self) -> bool {
+        self.outbox.is_sent() && !self.has_output()
+    }
+
+    /// Whether [`Client::poll_control`] or [`Client::poll_bulk`] has something to give. What was checked of a segment
+    /// that is not over has still time.
+    pub fn has_output(&self) -> bool {
+        self.outbox.has_output() || self.hello.is_some() || self.goodbye
+    }
+
+    /// What replay has done; nothing in the other modes.
+    pub fn replay_statistics(&self) -> ReplayStatistics {
+        self.replay.statistics()
+    }
+
+    /// A run of a sequence that was given up and has not been told yet.
+    pub fn poll_divergence(&mut self) -> Option<Divergence> {
+        self.replay.poll_divergence()
+    }
+
+    /// Takes a call of the program. `payload` is there exactly if the operator takes one.
+    ///
+    /// Synchronisations with nothing outstanding are answered at once, and so are queries, and so is every call once the
+    /// session has a sticky error. An error of an earlier asynchronous operator is given by the first call that waits,
+    /// as CUDA allows.
+    pub fn handle_submit(&mut self, lane: u32, operator: Operator, payload: Option<Bytes>) -> Submitted {
+        if let Some(sticky) = self.sticky {
+            return Submitted::Answered(Err(sticky));
+        }
+        let wants_answer = self.mode == Mode::Percall || operator.needs_answer();
+        if wants_answer && let Some(outcome) = self.answer_here(lane, &operator) {
+            return Submitted::Answered(outcome);
+        }
+        let payload_bytes = payload.as_ref().map_or(0, |payload| payload.len() as u64);
+        if self.outbox.is_full(payload_bytes) {
+            // What has to be acknowledged has to leave first.
+            self.outbox.close_span();
+            return Submitted::Full(operator, payload);
+        }
+        if self.mode != Mode::Percall
+            && let Some((synchronisation, _)) = self.progress.synchronisation(&operator)
+        {
+            let number = self.send(lane, synchronisation.clone(), None);
+            self.watches.handle_submitted(number, synchronisation);
+            return Submitted::Answered(Err(CuResult::NOT_READY));
+        }
+        let number = match self.mode {
+            Mode::Replay => self.replay_or_send(lane, operator, payload),
+            Mode::Percall | Mode::Pipeline => self.send(lane, operator, payload),
+        };
+        if wants_answer { Submitted::Awaits(number) } else { Submitted::Queued }
+    }
+
+    /// The outcome of a call that wants an answer, if nothing has to travel for it.
+    fn answer_here(&mut self, lane: u32, operator: &Operator) -> Option<Outcome> {
+        if self.mode == Mode::Percall {
+            return None;
+        }
+        if let Some(deferred) = self.deferred.take() {
+            if self.mode == Mode::Replay {
+                self.replay.handle_error(lane);
+            }
+            return Some(Err(deferred));
+        }
+        if self.progress.is_settled(operator) {
+            if self.mode == Mode::Replay && self.replay.handle_settled(lane, operator) {
+                self.outbox.close_span();
+            }
+            return Some(Ok(Value::None));
+        }
+        let (synchronisation, after) = self.progress.synchronisation(operator)?;
+        let is_watched = self.watches.is_outstanding(&synchronisation, after);
+        is_watched.then_some(Err(CuResult::NOT_READY))
+    }
+
+    fn replay_or_send(&mut self, lane: u32, operator: Operator, payload: Option<Bytes>) -> u64 {
+        match self.replay.handle_operator(lane, &operator) {
+            Step::Checked(checked) => {
+                let number = self.outbox.extend_span(checked, payload);
+                self.note_submitted(number, operator.needs_answer(), &operator);
+                number
+            }
+            Step::Recorded => {
+                while let Some(id) = self.replay.poll_retired() {
+                    self.outbox.push_retire(id);
+                }
+                self.send(lane, operator, payload)
+            }
+        }
+    }
+
+    /// Sends an operator by itself; gives its number.
+    fn send(&mut self, lane: u32, operator: Operator, payload: Option<Bytes>) -> u64 {
+        let wants_answer = self.mode == Mode::Percall || operator.needs_answer();
+        self.note_submitted(self.next_number(), wants_answer, &operator);
+        self.outbox.push_operator(Record { lane, wants_answer, operator }, payload)
+    }
+
+    fn note_submitted(&mut self, number: u64, wants_answer: bool, operator: &Operator) {
+        self.progress.handle_submitted(number, operator);
+        if wants_answer {
+            self.answers.ask(number, operator.clone());
+        }
+    }
+
+    /// Looks for sequences among what the program did, and takes up what it finds. A bounded piece of work, for when a
+    /// thread is about to wait. Whether there is more to do.
+    pub fn poll_search(&mut self) -> bool {
+        if self.mode != Mode::Replay || self.sticky.is_some() || self.outbox.is_full(0) {
+            return false;
+        }
+        match self.replay.poll_change() {
+            Some(Change::Define(id, sequence)) => self.outbox.push_define(id, sequence),
+            Some(Change::Retire(id)) => self.outbox.push_retire(id),
+            None => return false,
+        }
+        true
+    }
+
+    /// The program has ended.
+    pub fn handle_goodbye(&mut self) {
+        self.outbox.close_span();
+        self.goodbye = true;
+    }
+
+    /// Takes bytes of the control stream.
+    ///
+    /// # Errors
+    /// What is wrong with them; the connection is then of no more use.
+    pub fn handle_control(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        self.reader.handle_bytes(bytes);
+        while let Some(frame) = self.reader.poll_frame()? {
+            self.handle_frame(frame)?;
+        }
+        Ok(())
+    }
+
+    fn handle_frame(&mut self, frame: ServerFrame) -> Result<(), WireError> {
+        match (frame, self.welcome.is_some()) {
+            (ServerFrame::Welcome(welcome), false) => self.welcome = Some(*welcome),
+            (ServerFrame::Refused(refusal), false) => self.handle_lost(Lost(refusal.to_string())),
+            (ServerFrame::Reply { number, outcome }, true) => {
+                self.answers.handle_reply(number, outcome)?;
+                self.show_answers();
+            }
+            (ServerFrame::Failed { number, result }, true) => self.handle_failed(number, result)?,
+            (ServerFrame::Executed { through }, true) => self.handle_executed(through)?,
+            (ServerFrame::Ended { reason }, _) => {
+                self.handle_lost(Lost(format!("the server ended the session: {reason}")))
+            }
+            _ => return Err(WireError::Unexpected { what: "frame for the session's state" }),
+        }
+        Ok(())
+    }
+
+    /// The bulk payload of a CopyOut has been written to the program's memory.
+    ///
+    /// # Errors
+    /// A payload that no CopyOut waits for.
+    pub fn handle_payload_delivered(&mut self, number: u64) -> Result<(), WireError> {
+        self.answers.handle_payload_delivered(number)?;
+        self.show_answers();
+        Ok(())
+    }
+
+    /// The length that the bulk payload of `number` must have, if one is awaited.
+    pub fn awaited_payload(&self, number: u64) -> Option<u64> {
+        self.answers.awaited_payload(number)
+    }
+
+    fn show_answers(&mut self) {
+        while let Some((number, operator, mut outcome)) = self.answers.poll() {
+            let is_watch = self.watches.handle_answered(number, &operator);
+            match &outcome {
+                Ok(value) => {
+                    self.progress.handle_completed(number, &operator);
+                    self.replay.handle_answer(&operator, value);
+                }
+                Err(result) => self.note_failure(*result, is_watch),
+            }
+            if let Some(bytes) = Answers::payload(&operator, &mut outcome) {
+                self.deliveries.push_back(Delivery { number, bytes });
+            }
+            if !is_watch {
+                self.answers.show(number, outcome);
+            }
+        }
+    }
+
+    /// Keeps an error for the calls to come; one that nobody waits for, for the next call that waits.
+    fn note_failure(&mut self, result: CuResult, is_unasked: bool) {
+        if result.is_sticky() {
+            self.sticky.get_or_insert(result);
+        } else if is_unasked {
+            self.deferred.get_or_insert(result);
+        }
+    }
+
+    fn handle_failed(&mut self, number: u64, result: CuResult) -> Result<(), WireError> {
+        if number >= self.next_number() {
+            return Err(WireError::Unexpected { what: "failure of an operator that was never sent" });
+        }
+        self.note_failure(result, true);
+        Ok(())
+    }
+
+    fn handle_executed(&mut self, through: u64) -> Result<(), WireError> {
+        if through >= self.next_number() {
+            return Err(WireError::Unexpected { what: "acknowledgement of an operator that was never sent" });
+        }
+        self.outbox.handle_executed(through, |id| self.replay.handle_retired(id));
+        Ok(())
+    }
+
+    /// The connection is gone for good: every call, waiting or to come, fails with
+    /// [`CuResult::DEVICE_UNAVAILABLE`].
+    pub fn handle_lost(&mut self, lost: Lost) {
+        self.lost.get_or_insert(lost);
+        let sticky = *self.sticky.get_or_insert(CuResult::DEVICE_UNAVAILABLE);
+        self.replay.handle_lost();
+        self.outbox.clear();
+        self.answers.fail(sticky);
+    }
+
+    /// A new control stream to the same session replaces the old one on the way up: everything that is not
+    /// acknowledged is sent again, under the same numbers. (Replies that were lost on the way down are the server's to
+    /// keep and send again.)
+    pub fn handle_reconnected(&mut self) {
+        self.outbox.handle_reconnected();
+    }
+
+    /// The outcome of an operator that [`Submitted::Awaits`], once it is there; gives it once.
+    pub fn poll_outcome(&mut self, number: u64) -> Option<Outcome> {
+        self.answers.take(number)
+    }
+
+    /// Whether an answer is still to come for `number`.
+    pub fn is_awaited(&self, number: u64) -> bool {
+        self.answers.is_awaited(number)
+    }
+
+    /// The next payload to write to the program's memory. Drain it before waiting threads are woken.
+    pub fn poll_delivery(&mut self) -> Option<Delivery> {
+        self.deliveries.pop_front()
+    }
+
+    /// Appends the next frames of the control stream to `out`, until there are no more or `out` has `limit` bytes.
+    ///
+    /// # Errors
+    /// An operator that cannot be coded: one over the wire's limits.
+    pub fn poll_control(&mut self, out: &mut Vec<u8>, limit: usize) -> Result<(), WireError> {
+        if let Some(hello) = self.hello.take() {
+            put_frame(&ClientFrame::Hello(hello), out)?;
+        }
+        self.outbox.put_frames(out, limit)?;
+        if self.outbox.is_sent() && std::mem::take(&mut self.goodbye) {
+            put_frame(&ClientFrame::Goodbye, out)?;
+            self.said_goodbye = true;
+        }
+        Ok(())
+    }
+
+    /// The next payload for a bulk stream of its own.
+    pub fn poll_bulk(&mut self) -> Option<(u64, Bytes)> {
+        self.outbox.poll_bulk()
+    }
+}
