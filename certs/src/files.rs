@@ -1,6 +1,7 @@
 //! Where certificates and keys lie, and how they get there.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, OpenOptions, read_dir};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ const CERTIFICATE_MODE: u32 = 0o644;
 
 /// For the directories with keys in them.
 const DIRECTORY_MODE: u32 = 0o700;
+
+/// Where a robot's certificates lie unless another directory is named, below the home directory.
+const DIRECTORY_IN_HOME: &str = ".config/rrto";
 
 /// The files in a directory of certificates.
 ///
@@ -33,6 +37,14 @@ impl Files {
     /// The files in `dir`, whether they exist or not.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
+    }
+
+    /// The files in the directory that is taken if none is named: `~/.config/rrto`. `home` is what the variable `HOME` says;
+    /// `None` if that is nothing.
+    #[must_use]
+    pub fn in_home(home: Option<&OsStr>) -> Option<Self> {
+        let home = home.filter(|home| !home.is_empty())?;
+        Some(Self::new(Path::new(home).join(DIRECTORY_IN_HOME)))
     }
 
     /// The directory.
@@ -56,8 +68,71 @@ impl Files {
     /// The certificate and key of the robot `name`.
     #[must_use]
     pub fn robot(&self, name: &str) -> Identity {
-        Identity::new(&self.dir.join("robots"), name)
+        Identity::new(&self.robots_dir(), name)
     }
+
+    /// Names of the robots that have a certificate here, sorted.
+    #[must_use]
+    pub fn robots(&self) -> Vec<String> {
+        let entries = read_dir(self.robots_dir()).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension() == Some(OsStr::new("pem")))
+            .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// As which robot to speak: `name` if there is one, else the only robot that has a certificate here.
+    ///
+    /// # Errors
+    /// There is no name, and no certificate or several.
+    pub fn choose_robot(&self, name: Option<&str>) -> Result<String, RobotError> {
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            return Ok(name.to_owned());
+        }
+        let mut robots = self.robots();
+        match (robots.pop(), robots.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => Err(RobotError::None { dir: self.dir.clone() }),
+            (Some(last), false) => {
+                robots.push(last);
+                Err(RobotError::Several { dir: self.dir.clone(), robots })
+            }
+        }
+    }
+
+    fn robots_dir(&self) -> PathBuf {
+        self.dir.join("robots")
+    }
+}
+
+/// Why it is not clear as which robot to speak, and what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RobotError {
+    /// The directory has no robot's certificate.
+    #[error(
+        "there is no robot's certificate in {}: copy ca.pem and robots/ there from where `rrto certs` made them, or name \
+         another directory (--certs, RRTO_CERTS)",
+        dir.display()
+    )]
+    None {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory has certificates of several.
+    #[error(
+        "{} has certificates of several robots: choose one (--robot, RRTO_ROBOT) of {}",
+        dir.display(),
+        robots.join(", ")
+    )]
+    Several {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose.
+        robots: Vec<String>,
+    },
 }
 
 /// The two files with which one side proves who it is.

@@ -18,7 +18,7 @@ mod files;
 mod names;
 
 pub use authority::{Authority, Validity};
-pub use files::{Files, Identity};
+pub use files::{Files, Identity, RobotError};
 
 use std::collections::HashSet;
 use std::io;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rrto_certs::{Authority, CertsError, Files, Identity, Validity, add_robot, create_all};
+use rrto_certs::{Authority, CertsError, Files, Identity, RobotError, Validity, add_robot, create_all};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -257,4 +257,28 @@ fn debug_output_has_no_secrets() {
     let authority = Authority::create(dir.path(), "secret keeper").unwrap();
     let shown = format!("{authority:?}");
     assert_eq!(shown, format!("Authority {{ dir: {:?}, .. }}", dir.path()));
+}
+
+#[test]
+fn the_robot_is_the_one_named_or_the_only_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Files::new(dir.path());
+    let none = RobotError::None { dir: dir.path().into() };
+    assert_eq!(files.choose_robot(None), Err(none.clone()));
+    assert_eq!(files.choose_robot(Some("")), Err(none));
+    create_all(dir.path(), &["gpu"], &["two.b"]).unwrap();
+    assert_eq!(files.choose_robot(None), Ok("two.b".into()));
+    add_robot(dir.path(), "one").unwrap();
+    let several = RobotError::Several { dir: dir.path().into(), robots: vec!["one".into(), "two.b".into()] };
+    assert_eq!(files.choose_robot(None), Err(several.clone()));
+    assert!(several.to_string().ends_with("one, two.b"), "{several}");
+    assert_eq!(files.choose_robot(Some("one")), Ok("one".into()));
+}
+
+#[test]
+fn the_default_directory_is_in_the_home() {
+    let in_home = |home: &str| Files::in_home(Some(home.as_ref()));
+    assert_eq!(in_home("/home/spot"), Some(Files::new("/home/spot/.config/rrto")));
+    assert_eq!(in_home(""), None);
+    assert_eq!(Files::in_home(None), None);
 }

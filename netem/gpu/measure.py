@@ -9,92 +9,19 @@ the GPU's device files are covered, so they cannot have used them. Writes result
 
 import argparse
 import concurrent.futures
-import contextlib
-import datetime
 import functools
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import traceback
 
-HERE = pathlib.Path(__file__).resolve().parent
+from bench import HERE, Bench, last_json, machine, section
+
 CUDA_PROGRAMS = HERE.parent / "cuda"
 MODELS = ["resnet50", "mobilenet_v3_small", "vgg19_bn", "vit_b_16", "convnext_base", "gpt2"]
-PROGRAM_LIMIT_S = 150
-
-# Covers every GPU device file with an empty one, then becomes the program.
-HIDE_GPU = 'for f in $(find /dev -path "/dev/nvidia*" ! -type d) $(find /dev/dri -type c 2>/dev/null); do mount --bind /dev/null "$f"; done; exec "$@"'
-
-
-class Bench:
-    def __init__(self, binaries, scratch, log):
-        self.binaries, self.scratch, self.log = binaries, scratch, log
-        self.certs = scratch / "certs"
-        self.run_checked([binaries / "rrto", "certs", self.certs, "--robot", "robot"])
-
-    def run_checked(self, command):
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=PROGRAM_LIMIT_S)
-        if done.returncode != 0:
-            raise RuntimeError(f"{command}: exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        return done.stdout
-
-    @contextlib.contextmanager
-    def process(self, command, ready):
-        """Runs a server until the block ends; `ready` turns its first line into the block's value."""
-        child = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=self.log, text=True)
-        try:
-            line = child.stdout.readline()
-            if not line:
-                raise RuntimeError(f"{command} ended with {child.wait()} before it was ready")
-            yield ready(line)
-        finally:
-            child.terminate()
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-
-    def server(self, *options):
-        command = [self.binaries / "rrto-gpud", "--device", "cuda", "--listen", "127.0.0.1:0", "--certs", self.certs]
-        command += options
-        return self.process(command, lambda line: line.split(" listening on ")[1].split()[0])
-
-    def link(self, address, **settings):
-        command = [self.binaries / "rrto-netem", "link", "--listen", "127.0.0.1:0", "--to", address]
-        for name, value in settings.items():
-            command += [f"--{name.replace('_', '-')}", value]
-        return self.process(command, lambda line: json.loads(line)["listen"])
-
-    def remote(self, address, mode, program, env=None):
-        """Runs a program through RRTO, with the GPU's device files covered."""
-        command = ["unshare", "-m", "sh", "-c", HIDE_GPU, "hide-gpu", self.binaries / "rrto", "run"]
-        command += ["--server", address, "--certs", self.certs, "--robot", "robot", "--mode", mode, "--", *program]
-        return self.run_checked_env(command, env)
-
-    def run_checked_env(self, command, env=None):
-        environment = {**os.environ, **(env or {})}
-        done = subprocess.run(
-            [str(c) for c in command], capture_output=True, text=True, timeout=PROGRAM_LIMIT_S, env=environment
-        )
-        self.log.write(f"$ {' '.join(map(str, command))}\n{done.stderr[-6000:]}\n")
-        self.log.flush()
-        if done.returncode != 0:
-            raise RuntimeError(f"exit {done.returncode}\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
-        return done.stdout
-
-
-def model_program(name, runs):
-    return [sys.executable, HERE / "model.py", name, "--runs", str(runs)]
-
-
-def last_json(text):
-    return json.loads(text.strip().splitlines()[-1])
 
 
 def summary(local, remote):
@@ -129,13 +56,13 @@ def measure_models(bench, names, results):
     with bench.server() as address:
         for name in names:
             with section(results, name):
-                local = last_json(bench.run_checked_env(model_program(name, 60)))
-                remote = last_json(bench.remote(address, "pipeline", model_program(name, 60)))
+                local = bench.model(None, None, name, 60)
+                remote = bench.model(address, "pipeline", name, 60)
                 results["models"][name] = summary(local, remote)
                 print(name, json.dumps(results["models"][name]), flush=True)
     if "resnet50" in names:
         with section(results, "resnet50 --in-process"), bench.server("--in-process") as address:
-            remote = last_json(bench.remote(address, "pipeline", model_program("resnet50", 60)))
+            remote = bench.model(address, "pipeline", "resnet50", 60)
             results["in_process_resnet50_ms"] = statistics.median(remote["latencies_ms"])
 
 
@@ -150,7 +77,7 @@ def measure_links(bench, results):
         ]
         for link_name, mode, settings in cases:
             with section(results, f"{link_name} {mode}"), bench.link(address, **settings) as through:
-                run = last_json(bench.remote(through, mode, model_program("resnet50", 12)))
+                run = bench.model(through, mode, "resnet50", 12)
                 budget_s = run["parameter_bytes"] * 8 / (float(settings["rate_mbps"]) * 1e6)
                 budget_s += 30 * float(settings["rtt_ms"]) / 1e3
                 results["links"].append(
@@ -176,7 +103,7 @@ def build_programs(bench):
     sources = sorted(CUDA_PROGRAMS.glob("*.cu"))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         command = lambda source: ["nvcc", *flags, "-o", built / source.stem, source]
-        list(pool.map(lambda source: bench.run_checked(command(source)), sources))
+        list(pool.map(lambda source: bench.run(command(source)), sources))
     return {source.stem: built / source.stem for source in sources}
 
 
@@ -190,7 +117,7 @@ def compare_program(bench, address, mode, program, arguments, results):
             raw.unlink(missing_ok=True)
             env = {"RRTO_OUTPUT": str(raw)}
             command = [program, *arguments]
-            run = bench.run_checked_env if kind == "local" else functools.partial(bench.remote, address, mode)
+            run = bench.run if kind == "local" else functools.partial(bench.remote, address, mode)
             texts.append(run(command, env=env))
             outputs.append(raw.read_bytes() if raw.exists() else b"")
         result = {"bit_identical": outputs[0] == outputs[1], "same_text": texts[0] == texts[1], "raw_bytes": len(outputs[0])}
@@ -212,21 +139,21 @@ def measure_programs(bench, results):
         compare_program(bench, address, "percall", programs["errors"], [], results)
         compare_program(bench, address, "percall", programs["streams_events"], [], results)
         with section(results, "fault beside a model"):
-            alone = last_json(bench.run_checked_env(model_program("resnet50", 300)))
+            alone = bench.model(None, None, "resnet50", 300)
             with concurrent.futures.ThreadPoolExecutor(1) as pool:
-                beside = pool.submit(bench.remote, address, "pipeline", model_program("resnet50", 300))
+                beside = pool.submit(bench.model, address, "pipeline", "resnet50", 300)
                 faults = 0
                 while not beside.done():
                     bench.remote(address, "pipeline", [programs["errors"], "illegal"])
                     faults += 1
-                identical = last_json(beside.result())["digests"] == alone["digests"]
+                identical = beside.result()["digests"] == alone["digests"]
             results["programs"][f"resnet50 beside {faults} sessions that fault"] = {"bit_identical": identical}
         with section(results, "memory"):
             results["memory"] = added_memory(bench, address, programs["bigcopy"])
             print("memory", results["memory"], flush=True)
         with section(results, "cupy"):
             program = [sys.executable, HERE / "cupy_sort.py"]
-            local = last_json(bench.run_checked_env(program))
+            local = last_json(bench.run(program))
             remote = last_json(bench.remote(address, "pipeline", program))
             results["programs"]["cupy_sort"] = {"bit_identical": local == remote}
             print("cupy_sort", results["programs"]["cupy_sort"], flush=True)
@@ -249,29 +176,6 @@ def peak_rss_kb(command, env):
     child = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, env={**os.environ, **env})
     _, _, usage = os.wait4(child.pid, 0)
     return usage.ru_maxrss
-
-
-@contextlib.contextmanager
-def section(results, name):
-    """A failure of one part is noted and does not stop the others."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001: whatever it is, it belongs into the report
-        results["failures"][name] = "".join(traceback.format_exception_only(error))[-4000:]
-        print(f"FAILED {name}: {results['failures'][name]}", flush=True)
-
-
-def machine():
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    gpu = subprocess.run(query, capture_output=True, text=True).stdout.strip()
-    return {
-        "gpu": gpu,
-        "cpus": os.cpu_count(),
-        "kernel": platform.release(),
-        # Not imported: a child's peak memory starts with its parent's.
-        "torch": importlib.metadata.version("torch"),
-        "date": datetime.date.today().isoformat(),
-    }
 
 
 def markdown(results):

@@ -30,10 +30,15 @@ pub const POLL_OPERATORS: u32 = 16;
 /// or the session's end wakes it.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 
+/// How long to wait for room before looking whether the session is over.
+const ROOM_WAIT: Duration = Duration::from_millis(10);
+
 /// Where a session's operators come from and its outcomes go: a [`Session`], or a test's script.
 pub trait Calls {
     /// The next operator in order, if there is one within `wait`.
     fn next(&self, wait: Duration) -> Next;
+    /// Why the session is over, if it is.
+    fn over(&self) -> Option<String>;
     /// Tells how an operator ended.
     fn finish(&self, number: u64, outcome: Outcome);
     /// Ends the session for a reason that is the client's to know.
@@ -43,6 +48,10 @@ pub trait Calls {
 impl Calls for Session {
     fn next(&self, wait: Duration) -> Next {
         Session::next(self, wait)
+    }
+
+    fn over(&self) -> Option<String> {
+        Session::over(self)
     }
 
     fn finish(&self, number: u64, outcome: Outcome) {
@@ -61,6 +70,14 @@ pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMet
     let mut pace = Pace::default();
     let mut unpolled = 0;
     loop {
+        // Behind a kernel that never ends there is never room.
+        if !executor.context.has_room(ROOM_WAIT) {
+            if let Some(reason) = calls.over() {
+                return reason;
+            }
+            executor.poll();
+            continue;
+        }
         let wait = if executor.context.pending() == 0 { IDLE_WAIT } else { pace.next_wait() };
         match calls.next(wait) {
             Next::Ready(ready) => {
@@ -99,6 +116,7 @@ impl<C: Calls> Executor<'_, C> {
                 1
             }
             Work::Span { first, sequence, span } => {
+                self.meter.count_span(&sequence, &span);
                 for (number, error) in self.context.execute_span(first, &sequence, &span) {
                     self.finish(number, Err(error));
                 }
@@ -135,6 +153,7 @@ impl<C: Calls> Executor<'_, C> {
             self.finish(number, outcome);
         }
         self.finished = finished;
+        self.meter.count_span_use(&self.context.take_span_use());
         self.meter.show(self.footprint.bytes(), self.context.pending());
         any
     }

@@ -42,6 +42,11 @@ define_metrics! {
     PAYLOAD = describe_counter "rrto_payload_bytes_total" {"direction"}, Bytes, "Payload bytes of copies and images, up from programs and down to them.";
     MEMORY = describe_gauge "rrto_memory_bytes", Bytes, "Device memory that sessions have allocated.";
     PENDING = describe_gauge "rrto_pending_operators", Count, "Operators issued whose completion is awaited.";
+    SPANS = describe_counter "rrto_spans_total", Count, "Spans of sequences that were replayed.";
+    SPAN_OPERATORS = describe_counter "rrto_span_operators_total" {"manner"}, Count, "Operators of spans, by how they were issued: in a CUDA graph or singly. The software GPU does not count.";
+    GRAPH_BUILDS = describe_counter "rrto_graph_builds_total", Count, "CUDA graphs that were built.";
+    GRAPH_LAUNCHES = describe_counter "rrto_graph_launches_total", Count, "CUDA graphs that were launched.";
+    GRAPH_PATCHES = describe_counter "rrto_graph_patches_total", Count, "Kernel nodes of CUDA graphs that were changed before a launch.";
     EXECUTE = describe_histogram "rrto_execute_seconds", Seconds, "Time to issue an operator, without what the device does later.";
 }
 

@@ -4,7 +4,7 @@
 //! the program, cudart, cuBLAS, ...
 //!    |  C calls, raw pointers
 //! entry         one exported function a row of the table
-//!    |  boundary: the guard around each; marshal: pointers to values, once
+//!    |  boundary: the guard around each; calls: how often; marshal: pointers to values, once
 //! context, private_tables, proc_address    what a driver is beside its functions
 //! client        what is known here; operators for the rest
 //!    |  Remote
@@ -14,6 +14,7 @@
 //! `unsafe` lives in [`boundary`], `marshal`, `entry` and [`private_tables`]; [`proc_address`] reads one string.
 
 pub mod boundary;
+mod calls;
 mod client;
 pub mod context;
 pub mod entry;

@@ -208,6 +208,11 @@ impl Session {
         }
     }
 
+    /// Why it is over, if it is.
+    pub fn over(&self) -> Option<String> {
+        self.shared.lock().over.clone()
+    }
+
     /// Tells how an operator ended.
     pub fn finish(&self, number: u64, outcome: Outcome) {
         let mut state = self.shared.lock();

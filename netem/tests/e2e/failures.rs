@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use crate::harness::{Client, Server, built, certificates};
+use crate::harness::{Client, MODES, Server, built, certificates};
 
 /// `CUDA_ERROR_NO_DEVICE`: what a program without a GPU gets.
 const NO_DEVICE: &str = "cuInit 100\ncuInit 100\ncuDeviceGetCount 3\n";
@@ -36,8 +36,14 @@ fn strangers_are_refused() {
 
 #[test]
 fn a_lost_server_is_a_sticky_error() {
+    for mode in MODES {
+        lose_the_server(mode);
+    }
+}
+
+fn lose_the_server(mode: &'static str) {
     let mut server = Server::start();
-    let mut command = server.client().command(&built().probe);
+    let mut command = server.client().mode(mode).command(&built().probe);
     let mut program = command.arg("loop").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(program.stdout.take().unwrap());
     let mut line = String::new();
@@ -57,8 +63,12 @@ fn a_lost_server_is_a_sticky_error() {
 #[test]
 fn a_faulting_kernel_is_its_own_programs_trouble() {
     let server = Server::start();
-    let printed = server.client().probe(&["fault"]);
-    assert_eq!(printed, "launch 0\ncuCtxSynchronize 700\ncuMemFree 700\n");
+    for (mode, what) in
+        [("pipeline", "fault"), ("pipeline", "infer-fault"), ("replay", "fault"), ("replay", "infer-fault")]
+    {
+        let printed = server.client().mode(mode).probe(&[what]);
+        assert_eq!(printed, "launch 0\ncuCtxSynchronize 700\ncuMemFree 700\n", "{mode}, {what}");
+    }
     assert_eq!(server.client().probe(&["work", "2"]), "sum 2\n");
 }
 

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 /// A program that takes longer hangs: each does seconds of work, in a debug build on a busy machine.
 const LIMIT_S: &str = "180";
 
+/// Every mode. What a program gets is the same in all of them.
+pub(crate) const MODES: [&str; 3] = ["percall", "pipeline", "replay"];
+
 /// What `timeout` exits with when the limit was reached.
 const TIMED_OUT: i32 = 124;
 
@@ -166,15 +169,24 @@ impl Client {
         command
     }
 
+    /// The same server in another mode.
+    pub(crate) fn mode(self, mode: &'static str) -> Self {
+        Client { mode, ..self }
+    }
+
     /// Runs `program` to its end, which must come by itself.
     pub(crate) fn run(&self, program: &Path, arguments: &[&str]) -> Outcome {
-        let output = self.command(program).args(arguments).output().unwrap();
+        Self::finish(self.command(program).args(arguments))
+    }
+
+    fn finish(command: &mut Command) -> Outcome {
+        let output = command.output().unwrap();
         let outcome = Outcome {
             status: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         };
-        assert_ne!(outcome.status, Some(TIMED_OUT), "{program:?} {arguments:?} hangs: {outcome:?}");
+        assert_ne!(outcome.status, Some(TIMED_OUT), "{command:?} hangs: {outcome:?}");
         outcome
     }
 
@@ -183,6 +195,15 @@ impl Client {
         let outcome = self.run(&built().probe, arguments);
         assert_eq!(outcome.status, Some(0), "probe {arguments:?}: {outcome:?}");
         outcome.stdout
+    }
+
+    /// Runs `probe.c`, which must do what it wanted, and returns what its session carried.
+    pub(crate) fn statistics(&self, arguments: &[&str]) -> serde_json::Value {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("statistics.json");
+        let outcome = Self::finish(self.command(&built().probe).args(arguments).env("RRTO_STATS", &file));
+        assert_eq!(outcome.status, Some(0), "probe {arguments:?}: {outcome:?}");
+        serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
     }
 
     /// Runs the demo and returns the hash of its outputs; it must have been right.

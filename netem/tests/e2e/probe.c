@@ -48,7 +48,7 @@ static const char PTX[] = ".version 7.0\n.target sm_75\n.address_size 64\n"
                           "  .reg .b32 %r<2>;\n  .reg .b64 %rd<2>;\n"
                           "  ld.param.u64 %rd1, [address];\n  mov.u32 %r1, 1;\n  st.global.u32 [%rd1], %r1;\n  ret;\n}\n";
 
-enum { WORDS = 64 };
+enum { WORDS = 64, LAUNCHES = 300 };
 
 static CUmodule module;
 static CUfunction increment, poke;
@@ -94,7 +94,7 @@ static int loop(const char *unused) {
     (void)unused;
     set_up();
     for (long round = 0; result == 0; round++) {
-        result = launch(increment, words);
+        for (int i = 0; i < LAUNCHES && result == 0; i++) result = launch(increment, words);
         if (result == 0) result = cuCtxSynchronize();
         if (round == 0) printf("working\n"), fflush(stdout);
     }
@@ -153,12 +153,22 @@ static void *leave_from_thread(void *unused) {
     exit(0);
 }
 
+/* Ends the process in the way that is named. */
+static int end_now(const char *how) {
+    pthread_t thread;
+    if (!strcmp(how, "return")) return 0;
+    if (!strcmp(how, "exit")) exit(0);
+    if (!strcmp(how, "_exit")) _exit(0);
+    if (!strcmp(how, "quick_exit")) quick_exit(0);
+    if (!strcmp(how, "thread") && pthread_create(&thread, NULL, leave_from_thread, NULL) == 0) pause();
+    return 1;
+}
+
 /* Ends the process, in the way that the argument names, with work outstanding. */
 static int leave(const char *how) {
     enum { BYTES = 1 << 20 };
     static char there[BYTES], back[BYTES];
     CUdeviceptr memory;
-    pthread_t thread;
     set_up();
     MUST(cuMemAlloc_v2(&memory, BYTES));
     for (int round = 0; round < 20; round++) {
@@ -166,12 +176,57 @@ static int leave(const char *how) {
         MUST(launch(increment, words));
         MUST(cuMemcpyDtoHAsync_v2(back, memory, BYTES, NULL));
     }
-    if (!strcmp(how, "return")) return 0;
-    if (!strcmp(how, "exit")) exit(0);
-    if (!strcmp(how, "_exit")) _exit(0);
-    if (!strcmp(how, "quick_exit")) quick_exit(0);
-    if (!strcmp(how, "thread") && pthread_create(&thread, NULL, leave_from_thread, NULL) == 0) pause();
-    return 1;
+    return end_now(how);
+}
+
+/* The first `launches` launches of an inference: words go in, and each launch adds 1 to them. */
+static void begin_inference(uint32_t number, int launches) {
+    uint32_t in[WORDS];
+    for (int i = 0; i < WORDS; i++) in[i] = number * 7919 + (uint32_t)i;
+    MUST(cuMemcpyHtoDAsync_v2(words, in, sizeof(in), NULL));
+    for (int i = 0; i < launches; i++) MUST(launch(increment, words));
+}
+
+/* A whole inference; its output must be right. */
+static void infer(uint32_t number) {
+    uint32_t out[WORDS];
+    begin_inference(number, LAUNCHES);
+    MUST(cuMemcpyDtoH_v2(out, words, sizeof(out)));
+    for (uint32_t i = 0; i < WORDS; i++) {
+        if (out[i] == number * 7919 + i + LAUNCHES) continue;
+        printf("inference %u: word %u is %u\n", number, i, out[i]);
+        exit(4);
+    }
+}
+
+static void infer_often(void) {
+    set_up();
+    for (uint32_t number = 0; number < 10; number++) infer(number);
+}
+
+/* As many inferences as the argument says, exactly alike but for their inputs. */
+static int infer_times(const char *times) {
+    set_up();
+    for (int number = 0; number < atoi(times); number++) infer((uint32_t)number);
+    return 0;
+}
+
+/* An inference like many before it, until a kernel in it faults. */
+static int infer_fault(const char *unused) {
+    (void)unused;
+    infer_often();
+    begin_inference(11, LAUNCHES / 2);
+    printf("launch %d\n", launch(poke, 16));
+    printf("cuCtxSynchronize %d\n", cuCtxSynchronize());
+    printf("cuMemFree %d\n", cuMemFree_v2(words));
+    return 0;
+}
+
+/* An inference like many before it, until the program ends in the way that the argument names. */
+static int infer_leave(const char *how) {
+    infer_often();
+    begin_inference(11, LAUNCHES / 2);
+    return end_now(how);
 }
 
 static int load(const char *path) {
@@ -189,8 +244,16 @@ static int load(const char *path) {
 static const struct {
     const char *name;
     int (*run)(const char *argument);
-} commands[] = {{"init", init},     {"loop", loop}, {"work", work}, {"fault", fault},
-                {"fork", forked}, {"leave", leave}, {"load", load}};
+} commands[] = {{"init", init},
+                {"loop", loop},
+                {"work", work},
+                {"fault", fault},
+                {"fork", forked},
+                {"leave", leave},
+                {"load", load},
+                {"infer", infer_times},
+                {"infer-fault", infer_fault},
+                {"infer-leave", infer_leave}};
 
 int main(int argc, char **argv) {
     void *library = dlopen("libcuda.so.1", RTLD_NOW);

@@ -6,13 +6,16 @@ use std::thread;
 use rrto_netem::proxy::{Config, Proxy};
 use rrto_netem::script::{Scenario, Settings};
 
-use crate::harness::{Client, Server, built};
+use crate::harness::{Client, MODES, Server, built};
+
+/// Inferences after which a repetition is known to be one, and some that are replayed.
+const SOME_INFERENCES: &str = "8";
 
 #[test]
-fn both_modes_give_the_same_right_outputs() {
+fn all_modes_give_the_same_right_outputs() {
     let server = Server::start();
-    let hashes = ["percall", "pipeline"].map(|mode| Client { mode, ..server.client() }.demo("4"));
-    assert_eq!(hashes[0], hashes[1]);
+    let hashes = MODES.map(|mode| server.client().mode(mode).demo(SOME_INFERENCES));
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
 }
 
 #[test]
@@ -22,8 +25,11 @@ fn a_slow_and_lossy_link_changes_no_bit() {
         Settings { rtt_ms: Some(10.0), rate_mbps: Some(50.0), loss: Some(0.02), ..Settings::default() };
     let scenario = Scenario::constant(&settings).unwrap();
     let link = Proxy::start(Config::new(server.address, scenario, 7)).unwrap();
-    let across = Client { server: link.listen_addr(), ..server.client() };
-    assert_eq!(across.demo("4"), server.client().demo("4"));
+    let right = server.client().demo(SOME_INFERENCES);
+    for mode in ["pipeline", "replay"] {
+        let across = Client { server: link.listen_addr(), mode, ..server.client() };
+        assert_eq!(across.demo(SOME_INFERENCES), right, "{mode}");
+    }
     let stats = link.stop();
     assert!(stats.up.delivered > 0, "the program went around the link: {stats:?}");
 }
@@ -31,10 +37,13 @@ fn a_slow_and_lossy_link_changes_no_bit() {
 #[test]
 fn several_programs_share_a_server() {
     let server = Server::start();
-    let client = server.client();
     thread::scope(|scope| {
-        let programs =
-            ["10", "20", "30", "40"].map(|rounds| (rounds, scope.spawn(|| client.probe(&["work", rounds]))));
+        let programs = [("10", "percall"), ("20", "pipeline"), ("30", "replay"), ("40", "replay")].map(
+            |(rounds, mode)| {
+                let client = server.client().mode(mode);
+                (rounds, scope.spawn(move || client.probe(&["work", rounds])))
+            },
+        );
         for (rounds, program) in programs {
             assert_eq!(program.join().unwrap(), format!("sum {rounds}\n"));
         }
@@ -64,6 +73,39 @@ fn a_program_may_end_with_work_outstanding() {
         assert_eq!((outcome.status, &*outcome.stderr), (Some(0), ""), "{how}: {outcome:?}");
     }
     assert_eq!(server.client().probe(&["work", "3"]), "sum 3\n");
+}
+
+#[test]
+fn a_program_may_end_in_an_inference_that_is_known() {
+    let server = Server::start();
+    let client = server.client().mode("replay");
+    for how in ["return", "exit", "_exit", "quick_exit", "thread"] {
+        let outcome = client.run(&built().probe, &["infer-leave", how]);
+        assert_eq!((outcome.status, &*outcome.stderr), (Some(0), ""), "{how}: {outcome:?}");
+    }
+    assert_eq!(client.probe(&["work", "3"]), "sum 3\n");
+}
+
+/// What an inference more costs, which is neither the program's start nor the search for what it repeats.
+#[test]
+fn a_replayed_inference_is_one_message_each_way() {
+    const FEW: u32 = 20;
+    const MANY: u32 = 80;
+    /// `probe.c`'s input and output, bytes.
+    const PAYLOAD_BYTES: f64 = 256.0;
+    /// What an inference may cost beyond these each way, bytes.
+    const MOST_BYTES: f64 = 256.0;
+    let server = Server::start();
+    let client = server.client().mode("replay");
+    let [few, many] = [FEW, MANY].map(|times| client.statistics(&["infer", &times.to_string()]));
+    let each = |name: &str| {
+        let [few, many] = [&few, &many].map(|statistics| statistics[name].as_f64().unwrap());
+        (many - few) / f64::from(MANY - FEW)
+    };
+    let sums = format!("{few} {many}");
+    assert!(each("round_trips") <= 1.0, "{sums}");
+    assert!(each("control_bytes_up") <= PAYLOAD_BYTES + MOST_BYTES, "{sums}");
+    assert!(each("control_bytes_down") <= PAYLOAD_BYTES + MOST_BYTES, "{sums}");
 }
 
 #[test]

@@ -89,7 +89,8 @@ fn what_differs_too_much_is_rejected() {
     let differing = |places: usize, words: usize| -> Vec<_> {
         let changed = |run: u64| vec![vec![run; words]; places];
         let runs = (1..=4).map(|run| changed(run * 0x0101_0101_0101_0101));
-        runs.map(|changed| inference(30, &changed.iter().map(|words| &words[..]).collect::<Vec<_>>())).collect()
+        runs.map(|changed| inference(30, &changed.iter().map(|words| &words[..]).collect::<Vec<_>>()))
+            .collect()
     };
     assert!(recorded(&differing(4, 1)).poll_sequence().is_some());
     assert_eq!(why(&mut recorded(&differing(5, 1))), Some(Rejection::TooManyPatches { most: 4 }));

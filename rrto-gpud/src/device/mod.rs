@@ -13,6 +13,7 @@ pub mod cuda;
 pub mod process;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
@@ -53,6 +54,32 @@ impl Default for Limits {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct DeviceError(pub String);
+
+/// What has become of spans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SpanUse {
+    /// Operators of spans that were issued one by one.
+    pub single_operators: u64,
+    /// CUDA graphs that were built.
+    pub graph_builds: u64,
+    /// CUDA graphs that were launched.
+    pub graph_launches: u64,
+    /// Operators that these launches were of.
+    pub graph_operators: u64,
+    /// Kernel nodes whose parameters were changed before a launch.
+    pub patched_nodes: u64,
+}
+
+impl SpanUse {
+    /// Adds another count.
+    pub fn add(&mut self, other: SpanUse) {
+        self.single_operators += other.single_operators;
+        self.graph_builds += other.graph_builds;
+        self.graph_launches += other.graph_launches;
+        self.graph_operators += other.graph_operators;
+        self.patched_nodes += other.patched_nodes;
+    }
+}
 
 /// How far an operator got when [`Context::execute`] returned.
 #[derive(Debug)]
@@ -96,6 +123,18 @@ pub trait Context {
 
     /// There will be no more spans of this sequence.
     fn retire(&mut self, _sequence: SequenceId) {}
+
+    /// What has become of spans since this was asked last.
+    fn take_span_use(&mut self) -> SpanUse {
+        SpanUse::default()
+    }
+
+    /// Waits until there is room for more operators, at most `limit`; gives whether there is. Whoever asks this before
+    /// each operator or span never waits for room in [`Context::execute`], and can so look in between whether
+    /// the session is over.
+    fn has_room(&mut self, _limit: Duration) -> bool {
+        true
+    }
 
     /// Appends the outcomes of pending operators that have completed by now. Does not block.
     fn poll(&mut self, finished: &mut Vec<(u64, Outcome)>);

@@ -152,6 +152,10 @@ impl Calls for Script {
         }
     }
 
+    fn over(&self) -> Option<String> {
+        None
+    }
+
     fn finish(&self, number: u64, outcome: Outcome) {
         self.finished.borrow_mut().push((number, outcome));
     }

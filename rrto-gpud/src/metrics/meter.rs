@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use rrto_core::api::CuResult;
-use rrto_core::operator::Operator;
+use rrto_core::operator::{Operator, Sequence, Span};
 
-use super::{ERRORS, EXECUTE, Kind, MEMORY, OPERATORS, PAYLOAD, PENDING};
+use super::{
+    ERRORS, EXECUTE, GRAPH_BUILDS, GRAPH_LAUNCHES, GRAPH_PATCHES, Kind, MEMORY, OPERATORS, PAYLOAD, PENDING,
+    SPAN_OPERATORS, SPANS,
+};
+use crate::device::SpanUse;
 
 /// Counts what one session does. Looks its metrics up once, so that counting an operator costs nanoseconds; takes
 /// what the session held out of the gauges when it is dropped.
@@ -14,6 +18,12 @@ pub struct SessionMeter {
     operators: [Counter; Kind::ALL.len()],
     up: Counter,
     down: Counter,
+    spans: Counter,
+    graph_operators: Counter,
+    single_operators: Counter,
+    graph_builds: Counter,
+    graph_launches: Counter,
+    graph_patches: Counter,
     execute: Histogram,
     memory: Gauge,
     pending: Gauge,
@@ -28,6 +38,12 @@ impl SessionMeter {
             operators: Kind::ALL.map(|kind| counter!(OPERATORS, "kind" => kind.label())),
             up: counter!(PAYLOAD, "direction" => "up"),
             down: counter!(PAYLOAD, "direction" => "down"),
+            spans: counter!(SPANS),
+            graph_operators: counter!(SPAN_OPERATORS, "manner" => "graph"),
+            single_operators: counter!(SPAN_OPERATORS, "manner" => "single"),
+            graph_builds: counter!(GRAPH_BUILDS),
+            graph_launches: counter!(GRAPH_LAUNCHES),
+            graph_patches: counter!(GRAPH_PATCHES),
             execute: histogram!(EXECUTE),
             memory: gauge!(MEMORY),
             pending: gauge!(PENDING),
@@ -42,6 +58,33 @@ impl SessionMeter {
             counter.increment(1);
         }
         self.up.increment(payload_bytes);
+    }
+
+    /// Counts a span and its operators.
+    pub fn count_span(&self, sequence: &Sequence, span: &Span) {
+        self.spans.increment(1);
+        let mut counts = [0; Kind::ALL.len()];
+        let operators = sequence.operators().get(span.from as usize..span.end() as usize);
+        for operator in operators.unwrap_or_default() {
+            if let Some(count) = counts.get_mut(Kind::from(operator) as usize) {
+                *count += 1;
+            }
+        }
+        for (counter, count) in self.operators.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            counter.increment(count);
+        }
+    }
+
+    /// Counts what has become of spans.
+    pub fn count_span_use(&self, used: &SpanUse) {
+        if *used == SpanUse::default() {
+            return;
+        }
+        self.graph_operators.increment(used.graph_operators);
+        self.single_operators.increment(used.single_operators);
+        self.graph_builds.increment(used.graph_builds);
+        self.graph_launches.increment(used.graph_launches);
+        self.graph_patches.increment(used.patched_nodes);
     }
 
     /// Notes how long it took to issue an operator.

@@ -2,12 +2,14 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::operator::{Geometry, Handle, KernelInfo, Launch, Operator, Outcome, Value};
+use rrto_core::operator::{
+    Geometry, Handle, KernelInfo, Launch, Operator, Outcome, Patch, Sequence, SequenceId, Span, Value,
+};
 use rrto_gpud::device::cuda::CudaDevice;
 use rrto_gpud::device::{Context, Device, Limits, Progress};
 
@@ -114,6 +116,22 @@ impl Session {
         self.issue(operator, None).unwrap()
     }
 
+    /// Executes a span; gives the places that failed, and why.
+    pub(crate) fn span(
+        &mut self,
+        id: u32,
+        sequence: &Arc<Sequence>,
+        (from, count): (u32, u32),
+        patches: Vec<Patch>,
+    ) -> Vec<(u32, CuResult)> {
+        let span = Span { sequence: SequenceId(id), from, count, patches };
+        assert_eq!(sequence.check(&span), Ok(()));
+        let first = self.next + 1;
+        self.next += u64::from(count);
+        let failures = self.context.execute_span(first, sequence, &span);
+        failures.into_iter().map(|(number, error)| (from + (number - first) as u32, error)).collect()
+    }
+
     pub(crate) fn take(&mut self, number: u64) -> Option<Outcome> {
         self.context.poll(&mut self.finished);
         let at = self.finished.iter().position(|(finished, _)| *finished == number)?;
@@ -190,6 +208,18 @@ impl Session {
         self.done(Operator::StreamCreate { stream, flags: 1, priority: 0 });
         stream
     }
+}
+
+/// A launch of `add_value` for all that one block has threads for.
+pub(crate) fn add(out: u64, n: u32, value: u32, stream: Handle) -> Operator {
+    Operator::Launch(Launch {
+        function: ADD,
+        geometry: Geometry { grid: [1, 1, 1], block: [128, 1, 1], shared_bytes: 0 },
+        stream,
+        cooperative: false,
+        attributes: Vec::new(),
+        params: Bytes::from(add_params(out, n, value)),
+    })
 }
 
 pub(crate) fn add_params(out: u64, n: u32, value: u32) -> Vec<u8> {

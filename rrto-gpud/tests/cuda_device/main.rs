@@ -9,6 +9,7 @@
 )]
 
 mod execution;
+mod graphs;
 mod harness;
 mod memory;
 

@@ -24,6 +24,9 @@ pub(crate) trait Remote: Send + Sync {
     /// Waits for an outcome; gives each once.
     fn wait(&self, number: u64) -> Outcome;
 
+    /// Whether an outcome is still to come.
+    fn is_awaited(&self, number: u64) -> bool;
+
     /// Why there is no connection any more.
     fn lost(&self) -> Option<String>;
 
@@ -51,6 +54,10 @@ impl Remote for Link {
 
     fn wait(&self, number: u64) -> Outcome {
         Link::wait(self, number)
+    }
+
+    fn is_awaited(&self, number: u64) -> bool {
+        Link::is_awaited(self, number)
     }
 
     fn lost(&self) -> Option<String> {

@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
-use rrto_core::api::CuResult;
+use rrto_core::api::{CuResult, Function};
 
 use super::{address, check, exports};
 use crate::boundary::guard_constant;
+use crate::calls;
 use crate::marshal::{In, Out, Text};
 use crate::private_tables;
 use crate::proc_address::get_proc_address;
@@ -49,14 +50,22 @@ exports! {
 
 // These answer from constants, even where nothing else works: in a forked child, before cuInit, at the end.
 
+#[inline]
+fn constant(function: Function, answer: impl FnOnce() -> CuResult) -> u32 {
+    guard_constant(|| {
+        calls::begin(function);
+        answer()
+    })
+}
+
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuGetErrorName(error: u32, name: Out<*const c_char>) -> u32 {
-    guard_constant(|| describe(CuResult(error).c_name(), &name))
+    constant(Function::cuGetErrorName, || describe(CuResult(error).c_name(), &name))
 }
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn cuGetErrorString(error: u32, text: Out<*const c_char>) -> u32 {
-    guard_constant(|| describe(CuResult(error).c_description(), &text))
+    constant(Function::cuGetErrorString, || describe(CuResult(error).c_description(), &text))
 }
 
 fn describe(text: Option<&'static std::ffi::CStr>, to: &Out<*const c_char>) -> CuResult {
@@ -86,7 +95,7 @@ pub(crate) extern "C" fn cuGetProcAddress_v2(
     flags: u64,
     status: Out<c_int>,
 ) -> u32 {
-    guard_constant(|| {
+    constant(Function::cuGetProcAddress_v2, || {
         // SAFETY: the three are a C caller's pointers, bound by cuGetProcAddress's contract, which is the callee's.
         unsafe {
             get_proc_address(symbol.as_ptr(), function.as_ptr(), version, flags, status.as_ptr(), address)

@@ -29,7 +29,7 @@ use std::ffi::c_void;
 
 use rrto_core::api::{CuResult, Function};
 
-use crate::boundary;
+use crate::{boundary, calls};
 
 /// Exports functions. `fn NAME(..)` is one function; `fn NAME / VARIANT(..) |default|` two of the same body, in which
 /// `default` says what a null stream means: the legacy stream in NAME, the thread's own in VARIANT.
@@ -61,15 +61,18 @@ macro_rules! export {
         #[allow(clippy::too_many_arguments, reason = "as many as the C prototype has")]
         #[unsafe(no_mangle)]
         pub(crate) extern "C" fn $name($($arg: $type),*) -> u32 {
-            crate::entry::run(move || -> Result<(), rrto_core::api::CuResult> { $body })
+            crate::entry::run(rrto_core::api::Function::$name, move || -> Result<(), rrto_core::api::CuResult> { $body })
         }
     };
 }
 use {export, exports};
 
 #[inline]
-fn run(body: impl FnOnce() -> Result<(), CuResult>) -> u32 {
-    boundary::guard(|| body().err().unwrap_or(CuResult::SUCCESS))
+fn run(function: Function, body: impl FnOnce() -> Result<(), CuResult>) -> u32 {
+    boundary::guard(|| {
+        calls::begin(function);
+        body().err().unwrap_or(CuResult::SUCCESS)
+    })
 }
 
 /// A session has one device, number 0.

@@ -2,7 +2,7 @@
 
 use rrto_core::api::{CuResult, Function};
 
-use crate::{boundary, log};
+use crate::{boundary, calls, log};
 
 macro_rules! define_all {
     ($($symbol:ident since $since:tt $class:ident;)*) => {
@@ -27,6 +27,7 @@ rrto_core::for_each_function!(define_all);
 #[cold]
 fn refuse(function: Function) -> u32 {
     boundary::guard(|| {
+        calls::begin(function);
         log::error!("the program called {function}: not offered");
         CuResult::NOT_SUPPORTED
     })

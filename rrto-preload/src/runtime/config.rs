@@ -2,13 +2,15 @@
 
 use std::env::{self, VarError};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rrto_certs::{Files, Identity};
+use rrto_certs::{Files, Identity, RobotError};
 use rrto_core::wire::Mode;
 use rrto_quic::Credentials;
+
+use super::insight::Destination;
 
 /// How long connecting may take, ms. Above the few round trips that it takes on any link that is of use.
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
@@ -21,7 +23,7 @@ const SILENCE_TIMEOUT_MS: u64 = 10_000;
 pub(super) struct Config {
     /// `RRTO_SERVER`, HOST:PORT.
     pub(super) server: String,
-    /// The robot's in `RRTO_CERTS`.
+    /// The robot's in `RRTO_CERTS`, or `~/.config/rrto`.
     pub(super) credentials: Credentials,
     /// `RRTO_MODE`.
     pub(super) mode: Mode,
@@ -29,6 +31,12 @@ pub(super) struct Config {
     pub(super) connect_timeout: Duration,
     /// `RRTO_SILENCE_TIMEOUT_MS`.
     pub(super) silence_timeout: Duration,
+    /// `RRTO_RECORD`: where to write what is asked of the server.
+    pub(super) record: Option<PathBuf>,
+    /// `RRTO_REPORT`: where to report what the run has cost.
+    pub(super) report: Option<Destination>,
+    /// `RRTO_TRACE`: where to write a timeline.
+    pub(super) trace: Option<PathBuf>,
     /// `RRTO_STATS`: where to write statistics when the process ends.
     pub(super) statistics: Option<PathBuf>,
 }
@@ -42,10 +50,8 @@ pub(super) enum ConfigError {
     Missing { name: &'static str, what: &'static str },
     #[error("{name}={value:?} makes no sense: {expected}")]
     Invalid { name: &'static str, value: OsString, expected: String },
-    #[error("no robot certificate in {}: make one with `rrto certs`, or set RRTO_CERTS", .0.display())]
-    NoRobot(PathBuf),
-    #[error("{} has certificates of several robots: set RRTO_ROBOT to the name of one", .0.display())]
-    SeveralRobots(PathBuf),
+    #[error(transparent)]
+    Robot(RobotError),
 }
 
 impl Config {
@@ -62,8 +68,11 @@ impl Config {
         let missing = |name, what| ConfigError::Missing { name, what };
         let server =
             text("RRTO_SERVER")?.ok_or(missing("RRTO_SERVER", "set it to the HOST:PORT of an rrto-gpud"))?;
-        let certificates = get("RRTO_CERTS")
-            .ok_or(missing("RRTO_CERTS", "set it to the directory of this robot's certificates"))?;
+        let files = get("RRTO_CERTS").map(Files::new).or_else(|| Files::in_home(get("HOME").as_deref()));
+        let files = files.ok_or(missing(
+            "RRTO_CERTS",
+            "set it to the directory of this robot's certificates, as there is no HOME either",
+        ))?;
         let mode = text("RRTO_MODE")?.map(|mode| parse("RRTO_MODE", &mode)).transpose()?.unwrap_or_default();
         let duration = |name, default| {
             let chosen = text(name)?.map(|text| parse::<u64>(name, &text)).transpose()?;
@@ -71,10 +80,13 @@ impl Config {
         };
         Ok(Config {
             server,
-            credentials: credentials(Path::new(&certificates), text("RRTO_ROBOT")?)?,
+            credentials: credentials(&files, text("RRTO_ROBOT")?.as_deref())?,
             mode,
             connect_timeout: duration("RRTO_CONNECT_TIMEOUT_MS", CONNECT_TIMEOUT_MS)?,
             silence_timeout: duration("RRTO_SILENCE_TIMEOUT_MS", SILENCE_TIMEOUT_MS)?,
+            record: get("RRTO_RECORD").map(of_this_process),
+            report: get("RRTO_REPORT").map(|text| Destination::of(text, of_this_process)),
+            trace: get("RRTO_TRACE").map(of_this_process),
             statistics: get("RRTO_STATS").map(PathBuf::from),
         })
     }
@@ -87,8 +99,20 @@ impl Config {
             mode: Mode::default(),
             connect_timeout: Duration::ZERO,
             silence_timeout: Duration::ZERO,
+            record: None,
+            report: None,
+            trace: None,
             statistics: None,
         }
+    }
+}
+
+/// A file's name in which `%p` stands for the process: the children of a program inherit its environment, and two
+/// processes would write into one file.
+fn of_this_process(name: OsString) -> PathBuf {
+    match name.into_string() {
+        Ok(name) => name.replace("%p", &std::process::id().to_string()).into(),
+        Err(name) => name.into(),
     }
 }
 
@@ -101,28 +125,9 @@ fn parse<T: FromStr<Err: ToString>>(name: &'static str, text: &str) -> Result<T,
 }
 
 /// The certificates of the robot of this name, or of the only one there is.
-fn credentials(directory: &Path, robot: Option<String>) -> Result<Credentials, ConfigError> {
-    let files = Files::new(directory);
-    let Identity { certificate, key } = match robot {
-        Some(name) => files.robot(&name),
-        None => files.robot(&only_robot(directory)?),
-    };
+fn credentials(files: &Files, robot: Option<&str>) -> Result<Credentials, ConfigError> {
+    let Identity { certificate, key } = files.robot(&files.choose_robot(robot).map_err(ConfigError::Robot)?);
     Ok(Credentials { ca: files.authority().certificate, certificate, key })
-}
-
-fn only_robot(directory: &Path) -> Result<String, ConfigError> {
-    let none = || ConfigError::NoRobot(directory.to_owned());
-    let certificates = directory.join("robots").read_dir().map_err(|_| none())?;
-    let mut names = certificates.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        let is_certificate = path.extension().is_some_and(|extension| extension == "pem");
-        path.file_stem().filter(|_| is_certificate).and_then(|stem| stem.to_str()).map(str::to_owned)
-    });
-    let name = names.next().ok_or_else(none)?;
-    match names.next() {
-        None => Ok(name),
-        Some(_) => Err(ConfigError::SeveralRobots(directory.to_owned())),
-    }
 }
 
 /// The program's name, for the server's log.
@@ -148,6 +153,8 @@ fn leaves_nothing(visible: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -163,6 +170,13 @@ mod tests {
         assert_eq!(config.credentials.certificate, Path::new("/c/robots/r.1.pem"));
         assert_eq!(config.connect_timeout.as_millis(), u128::from(CONNECT_TIMEOUT_MS));
         assert_eq!(config.statistics, None);
+    }
+
+    #[test]
+    fn a_file_can_be_the_process_own() {
+        let own = format!("/a{}.log", std::process::id());
+        assert_eq!(of_this_process("/a%p.log".into()), Path::new(&own));
+        assert_eq!(of_this_process("/a.log".into()), Path::new("/a.log"));
     }
 
     #[test]
@@ -182,17 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn the_only_robot_is_found() {
-        let directory = tempfile::tempdir().unwrap();
-        let robots = directory.path().join("robots");
-        assert_eq!(only_robot(directory.path()), Err(ConfigError::NoRobot(directory.path().into())));
-        std::fs::create_dir(&robots).unwrap();
-        for file in ["a.pem", "a.key"] {
-            std::fs::write(robots.join(file), "").unwrap();
-        }
-        assert_eq!(only_robot(directory.path()), Ok("a".into()));
-        std::fs::write(robots.join("b.pem"), "").unwrap();
-        assert!(matches!(only_robot(directory.path()), Err(ConfigError::SeveralRobots(_))));
+    fn certificates_are_in_the_home_unless_said() {
+        let home = tempfile::tempdir().unwrap();
+        let robots = home.path().join(".config/rrto/robots");
+        let variables = [("RRTO_SERVER", "gpu:1"), ("HOME", home.path().to_str().unwrap())];
+        assert!(matches!(config(&variables), Err(ConfigError::Robot(_))));
+        std::fs::create_dir_all(&robots).unwrap();
+        std::fs::write(robots.join("a.pem"), "").unwrap();
+        assert_eq!(config(&variables).unwrap().credentials.certificate, robots.join("a.pem"));
+        let homeless = config(&variables[..1]).unwrap_err().to_string();
+        assert!(homeless.contains("RRTO_CERTS") && homeless.contains("HOME"), "{homeless}");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! is not repeated, because every copy of the CUDA runtime in a process tries again and each would wait.
 
 mod config;
+mod insight;
 mod nowhere;
+mod recording;
 mod statistics;
 
 use std::sync::{Arc, OnceLock};
@@ -13,14 +15,16 @@ use std::time::Duration;
 use rrto_core::api::CuResult;
 use rrto_core::engine::ClientLimits;
 use rrto_core::wire::DeviceInfo;
-use rrto_quic::{Link, LinkConfig};
+use rrto_quic::{Link, LinkConfig, ProgramMemory};
 
-use crate::client::{Call, Client, Deliveries};
+use crate::client::{Call, Client, Deliveries, Remote};
 use crate::context::{ContextHandle, contexts};
 use crate::private_tables::{DeviceFacts, Facts};
 use crate::{boundary, lane, log};
 
 use config::Config;
+use insight::Insight;
+use recording::Recording;
 
 /// What cuDriverGetVersion answers: the version whose functions the table has. It must not change when the server is
 /// known, because cudart asks before it initialises and hashes the answer afterwards.
@@ -35,6 +39,7 @@ static SESSION: OnceLock<Result<Session, CuResult>> = OnceLock::new();
 struct Session {
     client: Client,
     config: Config,
+    insight: Option<Arc<Insight>>,
 }
 
 /// cuInit. The first call connects; all others do what it did.
@@ -85,6 +90,9 @@ fn connect() -> Result<Session, CuResult> {
     let config = Config::from_environment().map_err(|problem| no_device(&problem))?;
     boundary::start();
     let deliveries = Arc::new(Deliveries::default());
+    let insight = Insight::asked_by(&config);
+    let memory: Arc<dyn ProgramMemory> = deliveries.clone();
+    let memory = watched(insight.as_ref(), memory, Insight::watch_memory);
     let link = LinkConfig {
         server: config.server.clone(),
         credentials: config.credentials.clone(),
@@ -95,7 +103,7 @@ fn connect() -> Result<Session, CuResult> {
         silence_timeout: config.silence_timeout,
     };
     // The transport thread inherits this thread's mask: the program's signals are for the program's threads.
-    let link = boundary::with_signals_blocked(|| Link::connect(link, deliveries.clone()))
+    let link = boundary::with_signals_blocked(|| Link::connect(link, memory))
         .map_err(|problem| no_device(&problem))?;
     let welcome = link.welcome();
     log::info!(
@@ -109,7 +117,20 @@ fn connect() -> Result<Session, CuResult> {
     let device: DeviceInfo = welcome.device.clone();
     boundary::at_end(farewell);
     lane::at_end(lane_farewell);
-    Ok(Session { client: Client::new(device, config.mode, Box::new(link), deliveries), config })
+    let remote: Box<dyn Remote> = match &config.record {
+        Some(path) => Box::new(Recording::new(link, path)),
+        None => Box::new(link),
+    };
+    let remote = watched(insight.as_ref(), remote, Insight::watch);
+    Ok(Session { client: Client::new(device, config.mode, remote, deliveries), config, insight })
+}
+
+/// `what`, with somebody watching it if a report or a trace is asked for.
+fn watched<T>(insight: Option<&Arc<Insight>>, what: T, watch: fn(&Arc<Insight>, T) -> T) -> T {
+    match insight {
+        Some(insight) => watch(insight, what),
+        None => what,
+    }
 }
 
 fn no_device(problem: &dyn std::fmt::Display) -> CuResult {
@@ -130,7 +151,14 @@ fn farewell() {
         if let Some(path) = &session.config.statistics {
             statistics::write(path, session.config.mode, &remote.statistics());
         }
+        if let Some(insight) = &session.insight {
+            insight.report(&session.config, remote);
+        }
         remote.close(FAREWELL_LIMIT);
+        // Last, because a long one takes a while.
+        if let Some(insight) = &session.insight {
+            insight.write_trace(&session.config);
+        }
     }
 }
 
@@ -149,5 +177,5 @@ fn lane_farewell(lane: u32) {
 pub fn start_without_server(device: DeviceInfo) {
     let config = Config::nowhere();
     let client = Client::new(device, config.mode, Box::new(nowhere::Nowhere), Arc::default());
-    let _ = SESSION.set(Ok(Session { client, config }));
+    let _ = SESSION.set(Ok(Session { client, config, insight: None }));
 }

@@ -31,6 +31,10 @@ impl Remote for Nowhere {
         Err(CuResult::DEVICE_UNAVAILABLE)
     }
 
+    fn is_awaited(&self, _: u64) -> bool {
+        false
+    }
+
     fn lost(&self) -> Option<String> {
         None
     }

@@ -2,18 +2,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::operator::{Handle, Operator, Outcome, Value};
+use rrto_core::operator::{Handle, Launch, Operator, Outcome, Sequence, SequenceId, Span, Value};
 
 use super::completions::{Completions, Event};
-use super::driver::{self, Answer, Driver, Im2col, Library};
+use super::driver::{self, Answer, Driver, Im2col, Library, Stream};
+use super::graphs::Graphs;
 use super::memory::Allocations;
 use super::modules::Code;
 use super::staging::{Block, Lent, Pin, Slab, Staging};
 use super::streams::{ProgramEvent, Streams};
-use crate::device::{Context, Limits, Progress};
+use crate::device::{Context, Limits, Progress, SpanUse};
 
 /// What an operator answers at once; `None` if it completes later.
 pub(super) type Step = Answer<Option<Value>>;
@@ -45,6 +47,7 @@ pub(super) struct CudaContext {
     pub(super) allocations: Allocations,
     pub(super) completions: Completions,
     pub(super) events: HashMap<Handle, ProgramEvent>,
+    pub(super) graphs: Graphs,
     pub(super) streams: Streams,
     pub(super) code: Code,
     /// Outcomes that were found while looking for staging memory, for the next poll.
@@ -88,6 +91,7 @@ impl CudaContext {
             allocations: Allocations::new(limits),
             completions: Completions::new(driver),
             events: HashMap::new(),
+            graphs: Graphs::new(driver),
             streams: Streams::new(),
             code: Code::default(),
             ready: Vec::new(),
@@ -188,7 +192,7 @@ impl CudaContext {
         outcomes
     }
 
-    fn note_fault(&mut self, outcome: &Outcome) {
+    pub(super) fn note_fault<T>(&mut self, outcome: &Result<T, CuResult>) {
         if let Err(error) = outcome
             && error.is_sticky()
         {
@@ -206,21 +210,20 @@ impl CudaContext {
             }
             MemFree { address } => self.mem_free(address),
             MemGetInfo => self.mem_get_info(),
-            Memset { address, pitch_bytes, value, element_bytes, width, height, stream } => {
-                self.memset(address, pitch_bytes, (value, element_bytes), (width, height), stream)
-            }
+            Memset { .. }
+            | CopyDevice { .. }
+            | Operator::Launch(_)
+            | StreamWaitEvent { .. }
+            | EventRecord { .. } => self.issue(&operator).map(|()| Some(Value::None)),
             CopyIn { dst, bytes, stream } => self.copy_in(dst, bytes, stream, payload),
             CopyOut { src, bytes, stream } => self.copy_out(number, src, bytes, stream),
-            CopyDevice { dst, src, bytes, stream } => self.copy_device(dst, src, bytes, stream),
 
             StreamCreate { stream, flags, priority } => self.stream_create(stream, flags, priority),
             StreamDestroy { stream } => self.stream_destroy(stream),
             StreamQuery { stream } => self.stream_query(stream),
             StreamSynchronize { stream } => self.stream_synchronize(number, stream),
-            StreamWaitEvent { stream, event, flags } => self.stream_wait(stream, event, flags),
             EventCreate { event, flags } => self.event_create(event, flags),
             EventDestroy { event } => self.event_destroy(event),
-            EventRecord { event, stream, flags } => self.event_record(event, stream, flags),
             EventQuery { event } => self.event_query(event),
             EventSynchronize { event } => self.event_synchronize(number, event),
             EventElapsedTime { start, end } => self.event_elapsed(start, end),
@@ -259,20 +262,62 @@ impl CudaContext {
                 let im2col = Im2col { lower_corner, upper_corner, channels_per_pixel, pixels_per_column };
                 self.tensor_map_im2col(&map, &im2col)
             }
-            Launch(launch) => self.launch(&launch),
         }
+    }
+
+    /// Issues an operator that can be part of a span.
+    pub(super) fn issue(&mut self, operator: &Operator) -> Answer<()> {
+        match *operator {
+            Operator::EventRecord { event, stream, flags } => self.event_record(event, stream, flags),
+            Operator::StreamWaitEvent { stream, event, flags } => self.stream_wait(stream, event, flags),
+            Operator::Memset { stream, .. }
+            | Operator::CopyDevice { stream, .. }
+            | Operator::Launch(Launch { stream, .. }) => self.issue_on(operator, self.streams.get(stream)?),
+            _ => Err(CuResult::NOT_SUPPORTED),
+        }
+    }
+
+    /// Issues work on `stream`, which need not be the stream that it names.
+    pub(super) fn issue_on(&self, operator: &Operator, stream: &Stream) -> Answer<()> {
+        match *operator {
+            Operator::Memset { address, pitch_bytes, value, element_bytes, width, height, .. } => {
+                self.memset(address, pitch_bytes, (value, element_bytes), (width, height), stream)
+            }
+            Operator::CopyDevice { dst, src, bytes, .. } => self.copy_device(dst, src, bytes, stream),
+            Operator::Launch(ref launch) => self.launch(launch, stream),
+            _ => Err(CuResult::NOT_SUPPORTED),
+        }
+    }
+
+    /// The error that everything answers once the context is unusable.
+    pub(super) fn check_usable(&self) -> Answer<()> {
+        self.fault.map_or(Ok(()), Err)
     }
 }
 
 impl Context for CudaContext {
     fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress {
-        if let Some(fault) = self.fault {
+        if let Err(fault) = self.check_usable() {
             return Progress::Done(Err(fault));
         }
         let step = self.context.make_current().and_then(|()| self.dispatch(number, operator, payload));
         let Some(outcome) = step.transpose() else { return Progress::Pending };
         self.note_fault(&outcome);
         Progress::Done(outcome)
+    }
+
+    fn execute_span(&mut self, first: u64, sequence: &Arc<Sequence>, span: &Span) -> Vec<(u64, CuResult)> {
+        self.run_span(first, sequence, span)
+    }
+
+    fn retire(&mut self, sequence: SequenceId) {
+        if self.context.make_current().is_ok() {
+            self.graphs.retire(sequence);
+        }
+    }
+
+    fn take_span_use(&mut self) -> SpanUse {
+        std::mem::take(&mut self.graphs.used)
     }
 
     fn poll(&mut self, finished: &mut Vec<(u64, Outcome)>) {
@@ -300,6 +345,7 @@ impl Drop for CudaContext {
         self.fenced.clear();
         self.unfenced.clear();
         self.events.clear();
+        self.graphs.clear();
         self.streams.clear(self.driver);
         self.leftover.1.extend(self.code.clear(self.driver));
         self.staging.unpin();

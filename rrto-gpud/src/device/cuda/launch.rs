@@ -5,7 +5,7 @@ use rrto_core::api::CuResult;
 use rrto_core::operator::{Geometry, Handle, Launch, LaunchAttribute, TensorMap, Value};
 
 use super::context::{CudaContext, Step};
-use super::driver::{Answer, Im2col, RawAttribute};
+use super::driver::{Answer, Im2col, RawAttribute, Stream};
 
 /// `CU_LAUNCH_ATTRIBUTE_COOPERATIVE`.
 const COOPERATIVE: u32 = 2;
@@ -36,14 +36,12 @@ fn number(count: i32) -> Step {
 }
 
 impl CudaContext {
-    pub(super) fn launch(&self, launch: &Launch) -> Step {
+    /// Issues a launch on `stream`, which need not be the one that it names.
+    pub(super) fn launch(&self, launch: &Launch, stream: &Stream) -> Answer<()> {
         let kernel = self.code.kernel(launch.function)?;
-        let stream = self.streams.get(launch.stream)?;
         let mut attributes = attributes(&launch.attributes, launch.cooperative)?;
-        // A block that is too short would have the driver read past it; what is past the last parameter means nothing.
-        let params = launch.params.get(..kernel.param_bytes).ok_or(CuResult::INVALID_VALUE)?;
-        self.driver.launch(&kernel.function, &launch.geometry, stream, &mut attributes, params)?;
-        Ok(Some(Value::None))
+        let params = kernel.params_of(launch)?;
+        self.driver.launch(&kernel.function, &launch.geometry, stream, &mut attributes, params)
     }
 
     pub(super) fn max_active_blocks(

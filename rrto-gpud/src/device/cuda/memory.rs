@@ -23,7 +23,7 @@ use rrto_core::api::CuResult;
 use rrto_core::operator::{Handle, Value};
 
 use super::context::{CudaContext, Step};
-use super::driver::{Answer, Element, Fill};
+use super::driver::{Answer, Element, Fill, Stream};
 use crate::device::Limits;
 
 /// `CU_LIMIT_PRINTF_FIFO_SIZE` and `CU_LIMIT_MALLOC_HEAP_SIZE`: limits that are sizes of device memory.
@@ -103,7 +103,14 @@ impl Allocations {
     }
 }
 
-/// Bytes from the first to the last that a fill touches. `None` if they are more than there are addresses.
+/// Bytes from the first to the last that a fill touches.
+///
+/// # Errors
+/// `INVALID_VALUE`: they are more than there are addresses.
+pub(super) fn fill_bytes(pitch_bytes: u64, element_bytes: u8, width: u64, height: u64) -> Answer<u64> {
+    span(pitch_bytes, element_bytes, width, height).ok_or(CuResult::INVALID_VALUE)
+}
+
 fn span(pitch_bytes: u64, element_bytes: u8, width: u64, height: u64) -> Option<u64> {
     let row = width.checked_mul(u64::from(element_bytes))?;
     if row == 0 || height == 0 {
@@ -160,22 +167,25 @@ impl CudaContext {
         Ok(Some(Value::Memory { free_bytes, total_bytes }))
     }
 
-    pub(super) fn set_limit(&self, limit: u32, value: u64) -> Step {
+    pub(super) fn set_limit(&mut self, limit: u32, value: u64) -> Step {
         if MEMORY_LIMITS.contains(&limit) && value > self.allocations.left_bytes() {
             return Err(CuResult::OUT_OF_MEMORY);
         }
+        // Graphs may have been made for the limit as it was.
+        self.graphs.forget();
         self.driver.set_limit(limit, size(value)?)?;
         Ok(Some(Value::None))
     }
 
+    /// Issues a fill on `stream`.
     pub(super) fn memset(
-        &mut self,
+        &self,
         address: u64,
         pitch_bytes: u64,
         (value, element_bytes): (u32, u8),
         (width, height): (u64, u64),
-        stream: Handle,
-    ) -> Step {
+        stream: &Stream,
+    ) -> Answer<()> {
         // The low bytes of the value are meant.
         let element = match element_bytes {
             1 => Element::Byte(value as u8),
@@ -183,12 +193,10 @@ impl CudaContext {
             4 => Element::Word(value),
             _ => return Err(CuResult::INVALID_VALUE),
         };
-        let bytes = span(pitch_bytes, element_bytes, width, height).ok_or(CuResult::INVALID_VALUE)?;
-        self.check_range(address, bytes)?;
+        self.check_range(address, fill_bytes(pitch_bytes, element_bytes, width, height)?)?;
         let (pitch_bytes, width, height) = (size(pitch_bytes)?, size(width)?, size(height)?);
         let fill = Fill { address, pitch_bytes, width, height, element };
-        self.driver.fill(&fill, self.streams.get(stream)?)?;
-        Ok(Some(Value::None))
+        self.driver.fill(&fill, stream)
     }
 
     pub(super) fn copy_in(&mut self, dst: u64, bytes: u64, stream: Handle, payload: Option<Bytes>) -> Step {
@@ -221,15 +229,15 @@ impl CudaContext {
         Ok(None)
     }
 
-    pub(super) fn copy_device(&mut self, dst: u64, src: u64, bytes: u64, stream: Handle) -> Step {
+    /// Issues a copy on `stream`.
+    pub(super) fn copy_device(&self, dst: u64, src: u64, bytes: u64, stream: &Stream) -> Answer<()> {
         self.check_range(dst, bytes)?;
         self.check_range(src, bytes)?;
-        self.driver.copy_device(dst, src, size(bytes)?, self.streams.get(stream)?)?;
-        Ok(Some(Value::None))
+        self.driver.copy_device(dst, src, size(bytes)?, stream)
     }
 
     /// Refuses a range that is not the session's; see the module's documentation.
-    fn check_range(&self, address: u64, bytes: u64) -> Answer<()> {
+    pub(super) fn check_range(&self, address: u64, bytes: u64) -> Answer<()> {
         if bytes == 0 || self.allocations.contains(address, bytes) {
             return Ok(());
         }

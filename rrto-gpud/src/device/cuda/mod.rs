@@ -7,6 +7,7 @@
 //! | `context` | a session: its tables, the dispatch of operators, its end |
 //! | `completions` | events, and the operators that wait for them |
 //! | `staging` | page-locked memory that copies pass through |
+//! | `graphs` | spans of sequences as CUDA graphs |
 //! | `memory`, `streams`, `modules`, `launch` | the operators |
 //!
 //! Each session has a driver context of its own (`cuCtxCreate`), never the primary one: destroying it frees everything
@@ -24,6 +25,7 @@
 mod completions;
 mod context;
 mod driver;
+mod graphs;
 mod info;
 mod launch;
 mod memory;

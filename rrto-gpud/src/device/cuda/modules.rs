@@ -6,7 +6,7 @@ use std::ffi::CString;
 use bytes::Bytes;
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::image::{self, Container, EntryKind, Kind};
-use rrto_core::operator::{Handle, KernelInfo, MAX_PARAM_BYTES, Value};
+use rrto_core::operator::{Handle, KernelInfo, Launch, MAX_PARAM_BYTES, Value};
 
 use super::context::{CudaContext, Step};
 use super::driver::{Answer, Driver, Function, Library, Module};
@@ -51,10 +51,21 @@ struct LoadedLibrary {
 pub(super) struct Kernel {
     pub(super) function: Function,
     /// How long a parameter block must be.
-    pub(super) param_bytes: usize,
+    param_bytes: usize,
     params: Params,
     /// The module or library that it is gone with.
     owner: Handle,
+}
+
+impl Kernel {
+    /// The part of a launch's parameter block that is the kernel's.
+    ///
+    /// # Errors
+    /// `INVALID_VALUE`: it is too short, and the driver would read past it. What is past the last parameter means
+    /// nothing.
+    pub(super) fn params_of<'a>(&self, launch: &'a Launch) -> Answer<&'a [u8]> {
+        launch.params.get(..self.param_bytes).ok_or(CuResult::INVALID_VALUE)
+    }
 }
 
 impl Code {
@@ -218,6 +229,7 @@ impl CudaContext {
             return Err(CuResult::NOT_PERMITTED);
         }
         let loaded = self.code.modules.remove(&handle).ok_or(CuResult::INVALID_HANDLE)?;
+        self.graphs.forget();
         self.code.forget_functions(handle);
         self.allocations.forget_globals(handle);
         if let Origin::Image { bytes, .. } = loaded.origin {
@@ -238,6 +250,7 @@ impl CudaContext {
 
     pub(super) fn library_unload(&mut self, handle: Handle) -> Step {
         let loaded = self.code.libraries.remove(&handle).ok_or(CuResult::INVALID_HANDLE)?;
+        self.graphs.forget();
         let is_of_it = |module: &LoadedModule| matches!(module.origin, Origin::Library(of) if of == handle);
         let modules: Vec<Handle> =
             self.code.modules.iter().filter(|(_, m)| is_of_it(m)).map(|(handle, _)| *handle).collect();
@@ -308,9 +321,13 @@ impl CudaContext {
         Value::Global { address, bytes }
     }
 
-    pub(super) fn set_function_attribute(&self, handle: Handle, attribute: u32, value: i32) -> Step {
+    pub(super) fn set_function_attribute(&mut self, handle: Handle, attribute: u32, value: i32) -> Step {
         let kernel = self.code.kernel(handle)?;
         let number = i32::try_from(attribute).map_err(|_| CuResult::INVALID_VALUE)?;
+        if self.driver.function_attribute(&kernel.function, number) != Ok(value) {
+            // Graphs have launches as they were allowed before.
+            self.graphs.forget();
+        }
         self.driver.set_function_attribute(&kernel.function, number, value)?;
         Ok(Some(Value::Kernel(info(self.driver, &kernel.function, kernel.params.clone()))))
     }

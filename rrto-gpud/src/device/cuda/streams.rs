@@ -105,10 +105,9 @@ impl CudaContext {
         Ok(None)
     }
 
-    pub(super) fn stream_wait(&self, stream: Handle, event: Handle, flags: u32) -> Step {
+    pub(super) fn stream_wait(&self, stream: Handle, event: Handle, flags: u32) -> Answer<()> {
         let event = self.event(event)?;
-        self.driver.stream_wait(self.streams.get(stream)?, event.latest.raw()?, flags)?;
-        Ok(Some(Value::None))
+        self.driver.stream_wait(self.streams.get(stream)?, event.latest.raw()?, flags)
     }
 
     fn event(&self, handle: Handle) -> Answer<&ProgramEvent> {
@@ -128,7 +127,7 @@ impl CudaContext {
         Ok(Some(Value::None))
     }
 
-    pub(super) fn event_record(&mut self, handle: Handle, stream: Handle, flags: u32) -> Step {
+    pub(super) fn event_record(&mut self, handle: Handle, stream: Handle, flags: u32) -> Answer<()> {
         let driver = self.driver;
         let event = self.events.get_mut(&handle).ok_or(CuResult::INVALID_HANDLE)?;
         let stream = self.streams.get(stream)?;
@@ -137,10 +136,10 @@ impl CudaContext {
             let next = Rc::new(Event::new(driver, event.flags)?);
             driver.event_record(next.raw()?, stream, flags)?;
             event.latest = next;
+            Ok(())
         } else {
-            driver.event_record(event.latest.raw()?, stream, flags)?;
+            driver.event_record(event.latest.raw()?, stream, flags)
         }
-        Ok(Some(Value::None))
     }
 
     pub(super) fn event_query(&self, handle: Handle) -> Step {

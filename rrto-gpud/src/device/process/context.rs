@@ -4,25 +4,36 @@
 //! polls, which it does as soon as no further operator is ready and every few operators anyway, or at once when much is
 //! queued: so a burst costs few system calls, and no operator waits for the next one.
 //!
+//! A sequence goes to the worker before its first span, and stays there until it is retired. A span is then as short a
+//! message as it is on the wire; of its operators the worker tells only failures one by one.
+//!
 //! What is queued, under way, or waits for the executor is bounded by the calls that are pending:
 //! [`MAX_PENDING_OPERATORS`], and the bytes of them, their payloads and the payloads that they ask for by the session's
-//! staging memory, as in a context in this process. Past it `execute` waits until the worker has finished some. The
-//! worker then needs no bounds of its own, and always reads.
+//! staging memory, as in a context in this process. Past it there is no room until the worker has finished some. The
+//! worker then needs no bounds of its own, and always reads. A sequence counts with its first span; it is no longer than
+//! what the server itself holds of it.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::operator::{Operator, Outcome, Value};
+use rrto_core::operator::{Operator, Outcome, Sequence, SequenceId, Span, Value};
 
 use super::child::Worker;
 use super::inbox::Filled;
-use super::message::{ToServer, ToWorker};
-use crate::device::{Context, DeviceError, Limits, Progress};
+use super::message::{MAX_BODY_BYTES, ToServer, ToWorker};
+use super::outbox::TooLong;
+use super::pending::{NotPending, Pending};
+use crate::device::{Context, DeviceError, Limits, Progress, SpanUse};
 
-/// Operators that may be pending: some inferences of a large model, each of a few thousand.
+/// Operators that may be pending, those of spans included: some inferences of a large model, each of a few thousand.
 const MAX_PENDING_OPERATORS: usize = 16 << 10;
+
+/// Bytes of a sequence that are told in one message. An operator is shorter than the rest of a body.
+const PIECE_BYTES: usize = MAX_BODY_BYTES / 2;
 
 /// Bytes of calls that are worth a system call of their own: a payload then is on its way before the next operator is
 /// looked at.
@@ -34,10 +45,11 @@ const LOST: CuResult = CuResult::LAUNCH_FAILED;
 /// A session in a worker. Dropping it ends the worker.
 pub(super) struct ProcessContext {
     worker: Worker,
-    /// Operators whose outcome the worker has still to tell, and the bytes that each counts for.
-    pending: BTreeMap<u64, u64>,
-    pending_bytes: u64,
+    pending: Pending,
     max_pending_bytes: u64,
+    /// Sequences that the worker knows.
+    sequences: HashSet<SequenceId>,
+    used: SpanUse,
     /// Outcomes for the next poll.
     ready: Vec<(u64, Outcome)>,
     lost: bool,
@@ -53,9 +65,10 @@ impl ProcessContext {
         tracing::debug!(worker = worker.id(), "a session has its worker");
         Ok(ProcessContext {
             worker,
-            pending: BTreeMap::new(),
-            pending_bytes: 0,
+            pending: Pending::default(),
             max_pending_bytes: limits.staging_bytes,
+            sequences: HashSet::new(),
+            used: SpanUse::default(),
             ready: Vec::new(),
             lost: false,
         })
@@ -68,15 +81,59 @@ impl ProcessContext {
         };
         let call = ToWorker::Call { number, has_payload: payload.is_some(), operator };
         let sent = self.worker.channel.send(&call, payload.unwrap_or_default());
-        let bytes = asked_bytes.saturating_add(sent.map_err(|_| CuResult::INVALID_VALUE)? as u64);
-        self.pending.insert(number, bytes);
-        self.pending_bytes = self.pending_bytes.saturating_add(bytes);
+        let bytes = sent.map_err(|_| CuResult::INVALID_VALUE)? as u64;
+        self.pending.push(number, asked_bytes.saturating_add(bytes));
         Ok(())
     }
 
+    /// Tells the worker of a sequence, in pieces; gives their bytes.
+    fn define(&mut self, id: SequenceId, sequence: &Sequence) -> Result<usize, TooLong> {
+        let mut sent_bytes = 0;
+        let mut body = Vec::new();
+        let mut operators = sequence.operators().iter().peekable();
+        while let Some(operator) = operators.next() {
+            body = postcard::to_extend(operator, body).map_err(|_| TooLong)?;
+            let is_last = operators.peek().is_none();
+            if is_last || body.len() >= PIECE_BYTES {
+                let piece = ToWorker::Define { sequence: id, lane: sequence.lane(), is_last };
+                sent_bytes += self.worker.channel.send(&piece, std::mem::take(&mut body).into())?;
+            }
+        }
+        Ok(sent_bytes)
+    }
+
+    fn send_span(&mut self, first: u64, sequence: &Sequence, span: &Span) -> Result<(), TooLong> {
+        let mut bytes = 0;
+        if !self.sequences.contains(&span.sequence) {
+            bytes = self.define(span.sequence, sequence)?;
+            self.sequences.insert(span.sequence);
+        }
+        match self.worker.channel.send(&ToWorker::Span { first, span: span.clone() }, Bytes::new()) {
+            Ok(sent) => {
+                self.pending.push_span(first, span.count, (bytes + sent) as u64);
+                Ok(())
+            }
+            // Its patches are what is long, and one of them is always short enough.
+            Err(TooLong) if span.count > 1 => {
+                let half = span.count / 2;
+                let middle = span.from + half;
+                self.send_span(first, sequence, &span.part(span.from..middle))?;
+                self.send_span(first + u64::from(half), sequence, &span.part(middle..span.end()))
+            }
+            Err(TooLong) => Err(TooLong),
+        }
+    }
+
     fn is_full(&self) -> bool {
-        self.pending.len() >= MAX_PENDING_OPERATORS
-            || (!self.pending.is_empty() && self.pending_bytes >= self.max_pending_bytes)
+        self.pending.operators() >= MAX_PENDING_OPERATORS
+            || (self.pending.len() > 0 && self.pending.bytes() >= self.max_pending_bytes)
+    }
+
+    /// What has been queued goes out now if it is much.
+    fn flush_much(&mut self) {
+        if self.worker.channel.unsent_bytes() >= FLUSH_BYTES {
+            self.unless_lost(Self::exchange);
+        }
     }
 
     /// Sends and receives what goes without blocking.
@@ -103,24 +160,36 @@ impl ProcessContext {
     }
 
     fn handle(&mut self, message: ToServer, body: Bytes) -> io::Result<()> {
-        match message {
-            ToServer::Succeeded { first, count } if count <= self.pending.len() as u64 => {
-                (first..first.saturating_add(count)).try_for_each(|n| self.finish(n, Ok(Value::None)))
+        let told = match message {
+            ToServer::Succeeded { first, count } => {
+                let ready = &mut self.ready;
+                self.pending.tell(first, count, |number, is_span| {
+                    if !is_span {
+                        ready.push((number, Ok(Value::None)));
+                    }
+                })
             }
             ToServer::Failed { number, error } => self.finish(number, Err(error)),
             ToServer::Answered { number, value } => self.finish(number, Ok(value)),
             ToServer::Payload { number } => self.finish(number, Ok(Value::Payload(body))),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a message that is not for now")),
-        }
+            ToServer::Used(used) => {
+                self.used.add(used);
+                Ok(())
+            }
+            ToServer::Ready(_) | ToServer::Opened | ToServer::Refused(_) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a message that is not for now"));
+            }
+        };
+        told.map_err(|NotPending| {
+            io::Error::new(io::ErrorKind::InvalidData, "an outcome of an operator that is not pending")
+        })
     }
 
-    fn finish(&mut self, number: u64, outcome: Outcome) -> io::Result<()> {
-        let bytes = self.pending.remove(&number).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "an outcome of an operator that is not pending")
-        })?;
-        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
-        self.ready.push((number, outcome));
-        Ok(())
+    fn finish(&mut self, number: u64, outcome: Outcome) -> Result<(), NotPending> {
+        let mut outcome = Some(outcome);
+        let ready = &mut self.ready;
+        self.pending
+            .tell(number, 1, |number, _| ready.extend(outcome.take().map(|outcome| (number, outcome))))
     }
 
     /// The worker is gone, or as good as: so is the session's context.
@@ -128,9 +197,7 @@ impl ProcessContext {
         self.lost = true;
         let status = self.worker.end();
         tracing::error!(worker = self.worker.id(), %error, status, "a session has lost its worker");
-        let pending = std::mem::take(&mut self.pending);
-        self.ready.extend(pending.into_keys().map(|number| (number, Err(LOST))));
-        self.pending_bytes = 0;
+        self.ready.extend(self.pending.take().map(|number| (number, Err(LOST))));
     }
 
     /// Does something with the worker, unless it is gone; it is if that fails.
@@ -146,22 +213,59 @@ impl ProcessContext {
 
 impl Context for ProcessContext {
     fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress {
-        while !self.lost && self.is_full() {
-            self.unless_lost(|context| {
-                context.exchange()?;
-                if context.is_full() { context.worker.channel.wait(None) } else { Ok(()) }
-            });
-        }
+        while !self.has_room(Duration::MAX) {}
         if self.lost {
             return Progress::Done(Err(LOST));
         }
         if let Err(error) = self.send(number, operator, payload) {
             return Progress::Done(Err(error));
         }
-        if self.worker.channel.unsent_bytes() >= FLUSH_BYTES {
-            self.unless_lost(Self::exchange);
-        }
+        self.flush_much();
         Progress::Pending
+    }
+
+    fn execute_span(&mut self, first: u64, sequence: &Arc<Sequence>, span: &Span) -> Vec<(u64, CuResult)> {
+        while !self.has_room(Duration::MAX) {}
+        if !self.lost {
+            match self.send_span(first, sequence, span) {
+                Ok(()) => {
+                    self.flush_much();
+                    return Vec::new();
+                }
+                // What is within its limits is never too long for a message. If it were, the worker would now have a part.
+                Err(TooLong) => self.lose(&io::Error::other("a sequence does not fit into messages")),
+            }
+        }
+        // What was pending of it is among what has been lost.
+        let told: HashSet<u64> = self.ready.iter().map(|(number, _)| *number).collect();
+        let numbers = (first..).take(span.count as usize);
+        numbers.filter(|number| !told.contains(number)).map(|number| (number, LOST)).collect()
+    }
+
+    fn retire(&mut self, sequence: SequenceId) {
+        if self.sequences.remove(&sequence) && !self.lost {
+            // Some bytes, so never too long.
+            let _ = self.worker.channel.send(&ToWorker::Retire(sequence), Bytes::new());
+        }
+    }
+
+    fn take_span_use(&mut self) -> SpanUse {
+        std::mem::take(&mut self.used)
+    }
+
+    fn has_room(&mut self, limit: Duration) -> bool {
+        let started = Instant::now();
+        while !self.lost && self.is_full() {
+            let left = limit.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            self.unless_lost(|context| {
+                context.exchange()?;
+                if context.is_full() { context.worker.channel.wait(Some(left)) } else { Ok(()) }
+            });
+        }
+        true
     }
 
     fn poll(&mut self, finished: &mut Vec<(u64, Outcome)>) {

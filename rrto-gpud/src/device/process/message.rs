@@ -12,11 +12,11 @@
 //! socket is how either side ends it.
 
 use rrto_core::api::CuResult;
-use rrto_core::operator::{MAX_PAYLOAD_BYTES, Operator, Value};
+use rrto_core::operator::{MAX_PAYLOAD_BYTES, Operator, SequenceId, Span, Value};
 use rrto_core::wire::{DeviceInfo, MAX_FRAME_BYTES};
 use serde::{Deserialize, Serialize};
 
-use crate::device::Limits;
+use crate::device::{Limits, SpanUse};
 
 /// The longest head: like the wire's frames, room for the kernel names of a large library.
 pub(super) const MAX_HEAD_BYTES: usize = MAX_FRAME_BYTES;
@@ -38,6 +38,24 @@ pub(super) enum ToWorker {
         /// The operator.
         operator: Operator,
     },
+    /// The body has the next operators of a sequence, coded one behind the other.
+    Define {
+        /// Which sequence. The pieces of one are not mixed with those of another.
+        sequence: SequenceId,
+        /// Whose calls they are.
+        lane: u32,
+        /// Whether these are the last ones: the sequence is then whole.
+        is_last: bool,
+    },
+    /// Execute a span of a sequence that is whole.
+    Span {
+        /// The number of its first operator.
+        first: u64,
+        /// Which.
+        span: Span,
+    },
+    /// There will be no more spans of this sequence.
+    Retire(SequenceId),
 }
 
 /// The worker speaks.
@@ -49,7 +67,10 @@ pub(super) enum ToServer {
     Opened,
     /// What was to be opened cannot be, for this reason.
     Refused(String),
-    /// This many operators from this number on have succeeded and answer nothing more.
+    /// What has become of spans since this was told last.
+    Used(SpanUse),
+    /// This many operators from this number on have succeeded and answer nothing more. The outcomes of one span are told
+    /// in order.
     Succeeded {
         /// The first one's number.
         first: u64,

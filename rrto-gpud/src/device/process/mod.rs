@@ -5,7 +5,7 @@
 //! | `message` | what the two processes say to each other |
 //! | `channel`, `inbox`, `outbox` | a socket that carries messages and payloads, and never blocks |
 //! | `child` | a worker's process: its start, its end, its remains |
-//! | `context` | the server's side of a session |
+//! | `context`, `pending` | the server's side of a session |
 //! | [`worker`] | the session's side: the whole worker process |
 //!
 //! Why processes: a fault of a kernel makes more than its own context unusable. After
@@ -22,6 +22,7 @@ mod context;
 mod inbox;
 mod message;
 mod outbox;
+mod pending;
 pub mod worker;
 
 use std::collections::BTreeSet;

@@ -5,13 +5,15 @@
 //! the server, which lets only so much be pending. A second thread sees to it that the process ends when the server is
 //! gone, even if the device never lets go of the first one.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::operator::{Operator, Outcome, Value};
+use rrto_core::operator::{Operator, Outcome, Sequence, SequenceId, Span, Value};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::process::{Signal, getpid, kill_process};
@@ -19,7 +21,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::channel::Channel;
 use super::inbox::Filled;
 use super::message::{ToServer, ToWorker};
-use crate::device::{Context, Device, DeviceError, Limits, Progress};
+use crate::device::{Context, Device, DeviceError, Limits, Progress, SpanUse};
 use crate::executor::POLL_OPERATORS;
 use crate::executor::pace::Pace;
 
@@ -79,14 +81,22 @@ fn serve_on<D: Device>(
     tell(channel, &ToServer::Ready(device.info().clone()))?;
     let limits = match channel.converse(None)? {
         (ToWorker::Open(limits), _) => limits,
-        (ToWorker::Call { .. }, _) => return Err(not_for_now()),
+        _ => return Err(not_for_now()),
     };
     let context = match open(&device, limits) {
         Ok(context) => context,
         Err(error) => return refuse(channel, error),
     };
     tell(channel, &ToServer::Opened)?;
-    Executor { channel, context, finished: Vec::new(), run: None }.run()
+    Executor {
+        channel,
+        context,
+        sequences: HashMap::new(),
+        defining: Vec::new(),
+        finished: Vec::new(),
+        run: None,
+    }
+    .run()
 }
 
 fn open(device: &impl Device, limits: Limits) -> Result<Box<dyn Context>, DeviceError> {
@@ -118,9 +128,16 @@ fn not_for_now() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a message that is not for now")
 }
 
+fn no_sequence(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
 struct Executor<'a> {
     channel: &'a mut Channel,
     context: Box<dyn Context>,
+    sequences: HashMap<SequenceId, Arc<Sequence>>,
+    /// The operators so far of the sequence that is being told.
+    defining: Vec<Operator>,
     /// Kept between polls so that they do not allocate.
     finished: Vec<(u64, Outcome)>,
     /// Plain successes of consecutive operators that have not been told: the first one's number, and how many.
@@ -152,16 +169,63 @@ impl Executor<'_> {
 
     /// Executes everything that has been read; gives whether there was anything.
     fn execute_all(&mut self) -> io::Result<bool> {
-        let mut executed = 0;
+        let (mut any, mut unpolled) = (false, 0);
         while let Some((message, body)) = self.channel.next()? {
-            let ToWorker::Call { number, has_payload, operator } = message else { return Err(not_for_now()) };
-            self.execute(number, operator, has_payload.then_some(body))?;
-            executed += 1;
-            if executed % POLL_OPERATORS == 0 && self.poll()? {
-                self.flush()?;
+            unpolled += match message {
+                ToWorker::Call { number, has_payload, operator } => {
+                    self.execute(number, operator, has_payload.then_some(body))?;
+                    1
+                }
+                ToWorker::Span { first, span } => {
+                    self.execute_span(first, &span)?;
+                    span.count
+                }
+                ToWorker::Define { sequence, lane, is_last } => {
+                    self.define(sequence, lane, &body, is_last)?;
+                    0
+                }
+                ToWorker::Retire(sequence) => {
+                    self.sequences.remove(&sequence);
+                    self.context.retire(sequence);
+                    0
+                }
+                ToWorker::Open(_) => return Err(not_for_now()),
+            };
+            any = true;
+            if unpolled >= POLL_OPERATORS {
+                unpolled = 0;
+                if self.poll()? {
+                    self.flush()?;
+                }
             }
         }
-        Ok(executed > 0)
+        Ok(any)
+    }
+
+    fn define(&mut self, id: SequenceId, lane: u32, mut coded: &[u8], is_last: bool) -> io::Result<()> {
+        while !coded.is_empty() {
+            let (operator, rest) =
+                postcard::take_from_bytes(coded).map_err(|_| no_sequence("no operator"))?;
+            self.defining.push(operator);
+            coded = rest;
+        }
+        if is_last {
+            let sequence = Sequence::new(lane, std::mem::take(&mut self.defining)).map_err(no_sequence)?;
+            self.sequences.insert(id, Arc::new(sequence));
+        }
+        Ok(())
+    }
+
+    fn execute_span(&mut self, first: u64, span: &Span) -> io::Result<()> {
+        let sequence = self.sequences.get(&span.sequence).ok_or_else(not_for_now)?;
+        sequence.check(span).map_err(no_sequence)?;
+        let mut next = first;
+        for (number, error) in self.context.execute_span(first, sequence, span) {
+            self.succeed(next, number.saturating_sub(next))?;
+            self.finish(number, Err(error))?;
+            next = number + 1;
+        }
+        self.succeed(next, (first + u64::from(span.count)).saturating_sub(next))
     }
 
     fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> io::Result<()> {
@@ -187,7 +251,7 @@ impl Executor<'_> {
 
     fn finish(&mut self, number: u64, outcome: Outcome) -> io::Result<()> {
         let (message, body) = match outcome {
-            Ok(Value::None) => return self.succeed(number),
+            Ok(Value::None) => return self.succeed(number, 1),
             Ok(Value::Payload(body)) => (ToServer::Payload { number }, body),
             Ok(value) => (ToServer::Answered { number, value }, Bytes::new()),
             Err(error) => (ToServer::Failed { number, error }, Bytes::new()),
@@ -202,12 +266,13 @@ impl Executor<'_> {
         }
     }
 
-    fn succeed(&mut self, number: u64) -> io::Result<()> {
+    fn succeed(&mut self, number: u64, more: u64) -> io::Result<()> {
         match &mut self.run {
-            Some((first, count)) if first.checked_add(*count) == Some(number) => *count += 1,
+            _ if more == 0 => {}
+            Some((first, count)) if first.checked_add(*count) == Some(number) => *count += more,
             _ => {
                 self.end_run()?;
-                self.run = Some((number, 1));
+                self.run = Some((number, more));
             }
         }
         Ok(())
@@ -222,6 +287,10 @@ impl Executor<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.end_run()?;
+        let used = self.context.take_span_use();
+        if used != SpanUse::default() {
+            send(self.channel, &ToServer::Used(used), Bytes::new())?;
+        }
         self.channel.flush()
     }
 }

@@ -1,17 +1,13 @@
 //! Where the server is, and as which robot to speak to it.
 
 use std::env;
-use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use rrto_certs::Files;
 use rrto_quic::Credentials;
-
-/// Where certificates lie unless something else is said, below the home directory.
-const DEFAULT_CERTS: &str = ".config/rrto";
 
 /// Which server, and as whom.
 #[derive(Args, Debug)]
@@ -32,7 +28,12 @@ impl ServerArgs {
     pub(crate) fn robot(&self) -> Result<Robot> {
         let dir = match self.certs.as_deref().filter(|dir| !dir.as_os_str().is_empty()) {
             Some(dir) => std::path::absolute(dir)?,
-            None => default_certs(env::var_os("HOME").as_deref())?,
+            None => {
+                let files = Files::in_home(env::var_os("HOME").as_deref());
+                let files =
+                    files.context("HOME is not set: name the directory of the certificates with --certs")?;
+                files.dir().to_owned()
+            }
         };
         Robot::find(dir, self.robot.as_deref())
     }
@@ -50,21 +51,7 @@ pub(crate) struct Robot {
 impl Robot {
     /// The robot called `name` in `dir`, or the only one there. Checks that the files are there, not what is in them.
     pub(crate) fn find(dir: PathBuf, name: Option<&str>) -> Result<Self> {
-        let known = robots(&dir);
-        let name = match (name.filter(|name| !name.is_empty()), known.as_slice()) {
-            (Some(name), _) => name.to_owned(),
-            (None, [only]) => only.clone(),
-            (None, []) => bail!(
-                "there is no robot's certificate in {}: copy ca.pem and robots/ there from where `rrto certs` made \
-                 them, or name another directory with --certs",
-                dir.display()
-            ),
-            (None, several) => bail!(
-                "{} has certificates of several robots: choose one with --robot ({})",
-                dir.display(),
-                several.join(", ")
-            ),
-        };
+        let name = Files::new(&dir).choose_robot(name)?;
         let robot = Self { dir, name };
         let Credentials { ca, certificate, key } = robot.credentials();
         for path in [ca, certificate, key] {
@@ -81,24 +68,6 @@ impl Robot {
         let robot = files.robot(&self.name);
         Credentials { ca: files.authority().certificate, certificate: robot.certificate, key: robot.key }
     }
-}
-
-/// Names of the robots that have certificates in `dir`, sorted.
-fn robots(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir.join("robots")).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension() == Some(OsStr::new("pem")))
-        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
-        .collect();
-    names.sort();
-    names
-}
-
-fn default_certs(home: Option<&OsStr>) -> Result<PathBuf> {
-    let home = home.filter(|home| !home.is_empty());
-    let home = home.context("HOME is not set: name the directory of the certificates with --certs")?;
-    Ok(Path::new(home).join(DEFAULT_CERTS))
 }
 
 /// Refuses what cannot be an address, so that the mistake shows here and not as a name that does not resolve.
@@ -125,14 +94,6 @@ mod tests {
         for bad in ["", "gpu", ":1", "gpu:", "gpu:0", "gpu:65536", "gpu:x", "fd00::7:7786"] {
             assert!(host_and_port(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_default_directory_is_in_the_home() {
-        let dir = default_certs(Some(OsStr::new("/home/spot"))).unwrap();
-        assert_eq!(dir, Path::new("/home/spot/.config/rrto"));
-        assert!(default_certs(None).is_err());
-        assert!(default_certs(Some(OsStr::new(""))).is_err());
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub(crate) struct Environment<'a> {
     pub(crate) log: Option<&'a str>,
     /// Where statistics are written at the program's end.
     pub(crate) stats: Option<&'a Path>,
+    /// Where the run's costs are reported at the program's end; `-` for standard error.
+    pub(crate) report: Option<&'a Path>,
+    /// Where a timeline is written at the program's end.
+    pub(crate) trace: Option<&'a Path>,
 }
 
 impl Environment<'_> {
@@ -35,7 +39,8 @@ impl Environment<'_> {
             ("RRTO_MODE", self.mode.to_string().into()),
         ];
         variables.extend(self.log.map(|log| ("RRTO_LOG", log.into())));
-        variables.extend(self.stats.map(|stats| ("RRTO_STATS", stats.into())));
+        let files = [("RRTO_STATS", self.stats), ("RRTO_REPORT", self.report), ("RRTO_TRACE", self.trace)];
+        variables.extend(files.into_iter().filter_map(|(name, path)| Some((name, path?.into()))));
         variables
     }
 }
@@ -84,6 +89,8 @@ mod tests {
             mode: Mode::Percall,
             log: None,
             stats: None,
+            report: None,
+            trace: None,
         };
         let base = [
             ("LD_PRELOAD", "/ours.so"),
@@ -95,8 +102,19 @@ mod tests {
         let base = base.map(|(name, value)| (name, OsString::from(value)));
         assert_eq!(least.variables(None), base);
 
-        let most = Environment { log: Some("debug"), stats: Some(Path::new("/s.json")), ..least };
-        let more = [("RRTO_LOG", "debug".into()), ("RRTO_STATS", "/s.json".into())];
+        let most = Environment {
+            log: Some("debug"),
+            stats: Some(Path::new("/s.json")),
+            report: Some(Path::new("-")),
+            trace: Some(Path::new("/t.json")),
+            ..least
+        };
+        let more = [
+            ("RRTO_LOG", "debug".into()),
+            ("RRTO_STATS", "/s.json".into()),
+            ("RRTO_REPORT", "-".into()),
+            ("RRTO_TRACE", "/t.json".into()),
+        ];
         assert_eq!(most.variables(None), [base.as_slice(), &more].concat());
     }
 }

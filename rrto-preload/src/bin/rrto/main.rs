@@ -5,6 +5,7 @@
 //! certs    rrto-certs as a command
 //! doctor   every step between this machine and the server's GPU, one line each
 //! demo     server, link and program on this machine, measured
+//! recording    (hidden) what is in a file that RRTO_RECORD made
 //! ```
 //!
 //! Each command is a room with its own arguments. `connection` (where the server is and as whom to speak to it),
@@ -20,7 +21,9 @@ mod doctor;
 mod elf;
 mod environment;
 mod library;
+mod recording;
 mod run;
+mod table;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -55,6 +58,9 @@ enum Command {
     Certs(certs::CertsArgs),
     Doctor(doctor::DoctorArgs),
     Demo(demo::DemoArgs),
+    /// Of use to those who work on RRTO itself.
+    #[command(hide = true)]
+    Recording(recording::RecordingArgs),
 }
 
 /// The package's version, and which servers it can talk to.
@@ -77,6 +83,7 @@ fn main() -> ExitCode {
             Err(error) => (Err(error), ExitCode::FAILURE),
         },
         Command::Demo(arguments) => (demo::run(&arguments), ExitCode::FAILURE),
+        Command::Recording(arguments) => (recording::run(&arguments), ExitCode::FAILURE),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,6 +131,20 @@ mod tests {
             panic!("not parsed");
         };
         assert_eq!(run.command, ["prog", "--server", "x", "--", "y"]);
+    }
+
+    #[test]
+    fn a_report_is_printed_or_written() {
+        let report = |line| match parse(line) {
+            Ok(Command::Run(run)) => (run.report, run.command),
+            _ => panic!("not parsed: {line}"),
+        };
+        let program = vec![std::ffi::OsString::from("prog")];
+        let printed = report("rrto run --server gpu:1 --report prog");
+        assert_eq!(printed, (Some("-".into()), program.clone()));
+        let written = report("rrto run --server gpu:1 --report=r.json prog");
+        assert_eq!(written, (Some("r.json".into()), program.clone()));
+        assert_eq!(report("rrto run --server gpu:1 prog"), (None, program));
     }
 
     #[test]

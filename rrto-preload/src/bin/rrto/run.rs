@@ -38,6 +38,16 @@ pub(crate) struct RunArgs {
     /// Write what the link has carried to FILE, as JSON, when the program ends
     #[arg(long, env = "RRTO_STATS", hide_env_values = true, value_name = "FILE")]
     pub(crate) stats: Option<PathBuf>,
+    /// Print what the run has cost when the program ends, or write it to FILE as JSON: calls, round trips, bytes, time of
+    /// an inference
+    #[arg(
+        long, env = "RRTO_REPORT", hide_env_values = true, value_name = "FILE",
+        num_args = 0..=1, require_equals = true, default_missing_value = STANDARD_ERROR
+    )]
+    pub(crate) report: Option<PathBuf>,
+    /// Write a timeline of calls and waits to FILE when the program ends, for https://ui.perfetto.dev
+    #[arg(long, env = "RRTO_TRACE", hide_env_values = true, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) library: LibraryArgs,
     /// The program and its arguments
@@ -45,9 +55,13 @@ pub(crate) struct RunArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+/// What the library takes for a report that is printed.
+const STANDARD_ERROR: &str = "-";
+
 const EXAMPLES: &str = "\
 Examples:
   rrto run --server gpu.lan:7786 -- python3 infer.py --batch 1
+  rrto run --server gpu.lan:7786 --report -- python3 infer.py
   RRTO_SERVER=gpu.lan:7786 rrto run --log info --stats stats.json -- ./my_cuda_program
 
 The same without this command:
@@ -109,9 +123,8 @@ fn prepare(arguments: &RunArgs) -> Result<(PathBuf, Command), RunError> {
         return Err(RunError::Unsuitable { program: path, reason });
     }
     let robot = arguments.server.robot()?;
-    // The program may change its directory before it ends.
-    let stats =
-        arguments.stats.as_deref().map(std::path::absolute).transpose().map_err(anyhow::Error::from)?;
+    let [stats, report, trace] =
+        [&arguments.stats, &arguments.report, &arguments.trace].map(|path| path.as_deref().map(lasting));
     let environment = Environment {
         library: &library.path,
         server: &arguments.server.server,
@@ -119,11 +132,22 @@ fn prepare(arguments: &RunArgs) -> Result<(PathBuf, Command), RunError> {
         mode: arguments.mode,
         log: arguments.log.as_deref(),
         stats: stats.as_deref(),
+        report: report.as_deref(),
+        trace: trace.as_deref(),
     };
     let mut command = Command::new(&path);
     // Many programs look at the name that they were called by: busybox, Python's virtual environments.
     command.arg0(program).args(rest).envs(environment.variables(env::var_os("LD_PRELOAD").as_deref()));
     Ok((path, command))
+}
+
+/// A path that stays right when the program changes its directory.
+fn lasting(path: &Path) -> PathBuf {
+    if path.as_os_str() == STANDARD_ERROR {
+        return path.into();
+    }
+    // Fails only for an empty path, which the library takes for none, or where there is no directory to be in.
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 
 /// Where the shell would find `program`.
@@ -202,6 +226,13 @@ mod tests {
         assert_eq!(find(""), None);
         assert_eq!(find("./no-such-program"), None);
         assert_eq!(find_program(program.as_ref(), None), Some(program.clone()));
+    }
+
+    #[test]
+    fn files_are_named_for_wherever_the_program_goes() {
+        assert_eq!(lasting(Path::new("-")), Path::new("-"));
+        assert_eq!(lasting(Path::new("/r.json")), Path::new("/r.json"));
+        assert_eq!(lasting(Path::new("r.json")), env::current_dir().unwrap().join("r.json"));
     }
 
     #[test]

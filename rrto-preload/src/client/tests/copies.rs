@@ -63,6 +63,10 @@ impl Remote for Arc<Engines> {
         self.run().client.poll_outcome(number).expect("an outcome is given once")
     }
 
+    fn is_awaited(&self, number: u64) -> bool {
+        self.pair.lock().unwrap().client.is_awaited(number)
+    }
+
     fn lost(&self) -> Option<String> {
         None
     }

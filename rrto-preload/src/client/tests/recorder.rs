@@ -82,6 +82,10 @@ impl Remote for Arc<Recorder> {
         self.state().answers.pop_front().unwrap_or(Ok(Value::None))
     }
 
+    fn is_awaited(&self, _: u64) -> bool {
+        false
+    }
+
     fn lost(&self) -> Option<String> {
         None
     }

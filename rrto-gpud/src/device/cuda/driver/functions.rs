@@ -10,7 +10,8 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use cudarc::driver::sys::{
-    self, CUcontext, CUdeviceptr, CUevent, CUfunction, CUkernel, CUlibrary, CUmodule, CUstream,
+    self, CUDA_KERNEL_NODE_PARAMS_v2_st, CUcontext, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec,
+    CUgraphNode, CUkernel, CUlibrary, CUmodule, CUstream,
 };
 
 use super::launch::LaunchConfig;
@@ -145,8 +146,19 @@ functions! {
             c_uint, c_uint, c_uint, c_uint
         );
     }
-    // Newer than CUDA 12.0.
+    // Newer than CUDA 12.0, or not needed to execute operators one by one.
     optional {
+        cuStreamBeginCapture_v2(CUstream, c_int);
+        cuStreamGetCaptureInfo_v2(
+            CUstream, *mut c_uint, *mut u64, *mut CUgraph, *mut *const CUgraphNode, *mut usize
+        );
+        cuStreamEndCapture(CUstream, *mut CUgraph);
+        cuGraphInstantiateWithFlags(*mut CUgraphExec, CUgraph, u64);
+        cuGraphUpload(CUgraphExec, CUstream);
+        cuGraphLaunch(CUgraphExec, CUstream);
+        cuGraphExecKernelNodeSetParams_v2(CUgraphExec, CUgraphNode, *const CUDA_KERNEL_NODE_PARAMS_v2_st);
+        cuGraphExecDestroy(CUgraphExec);
+        cuGraphDestroy(CUgraph);
         // 12.3
         cuKernelGetName(*mut *const c_char, CUkernel);
         // 12.4

@@ -72,6 +72,35 @@ fn config(geometry: &Geometry, stream: CUstream, attributes: &mut [RawAttribute]
     }
 }
 
+/// A packed parameter block as the driver takes it: the `extra` of a launch. Holds no reference to itself, so it may be
+/// moved until [`ParamBlock::extra`] is asked.
+pub(super) struct ParamBlock<'a> {
+    params: &'a [u8],
+    bytes: usize,
+    extra: [*mut c_void; 5],
+}
+
+impl<'a> ParamBlock<'a> {
+    pub(super) fn new(params: &'a [u8]) -> Self {
+        ParamBlock { params, bytes: params.len(), extra: [PARAM_END; 5] }
+    }
+
+    /// What is good as long as `self` is neither moved nor dropped; null where there are no parameters.
+    pub(super) fn extra(&mut self) -> *mut *mut c_void {
+        if self.params.is_empty() {
+            return ptr::null_mut();
+        }
+        self.extra = [
+            PARAM_BUFFER_POINTER,
+            self.params.as_ptr().cast_mut().cast(),
+            PARAM_BUFFER_SIZE,
+            (&raw mut self.bytes).cast(),
+            PARAM_END,
+        ];
+        self.extra.as_mut_ptr()
+    }
+}
+
 impl Driver {
     /// `cuLaunchKernelEx` with a packed parameter block, which is at least as long as the function's parameters.
     pub(in crate::device::cuda) fn launch(
@@ -83,15 +112,8 @@ impl Driver {
         params: &[u8],
     ) -> Answer<()> {
         let config = config(geometry, stream.raw(), attributes);
-        let mut bytes = params.len();
-        let mut extra = [
-            PARAM_BUFFER_POINTER,
-            params.as_ptr().cast_mut().cast(),
-            PARAM_BUFFER_SIZE,
-            (&raw mut bytes).cast(),
-            PARAM_END,
-        ];
-        let extra = if params.is_empty() { ptr::null_mut() } else { extra.as_mut_ptr() };
+        let mut block = ParamBlock::new(params);
+        let extra = block.extra();
         // SAFETY: function and stream exist. `config` and `extra` are laid out as cuda.h says and point to live
         // memory; the driver reads the block, whose length it is told, before it returns and never writes to it. What
         // a kernel does with its arguments happens on the device, in the session's own address space.

@@ -16,6 +16,7 @@
 
 mod device;
 mod functions;
+mod graph;
 mod launch;
 mod memory;
 mod module;
@@ -32,6 +33,7 @@ use crate::device::DeviceError;
 use functions::Functions;
 
 pub(super) use device::{Context, DeviceId};
+pub(super) use graph::{Executable, Node};
 pub(super) use launch::RawAttribute;
 pub(super) use memory::{Element, Fill};
 pub(super) use module::{Function, Library, Module};

@@ -2,7 +2,6 @@
 
 mod measure;
 mod scene;
-mod table;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,6 +12,7 @@ use rrto_core::wire::Mode;
 use serde_json::json;
 
 use crate::library::{LibraryArgs, beside};
+use crate::table;
 use measure::Measurement;
 use scene::Scene;
 

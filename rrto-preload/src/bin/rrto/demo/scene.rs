@@ -190,6 +190,8 @@ impl Scene {
             mode,
             log: None,
             stats: Some(stats),
+            report: None,
+            trace: None,
         };
         let preloaded = std::env::var_os("LD_PRELOAD");
         let mut command = Command::new(&program.path);

@@ -1,22 +1,29 @@
 //! Sessions in processes of their own, on the software GPU: the same results, the same errors, and nobody else's faults.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod session;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use rrto_core::api::CuResult;
-use rrto_core::operator::{Geometry, Handle, Launch, MAX_PAYLOAD_BYTES, Operator, Outcome, Value};
+use rrto_core::operator::{
+    Edit, Geometry, Handle, Launch, MAX_PARAM_BYTES, MAX_PAYLOAD_BYTES, MAX_SEQUENCE_OPERATORS, Operator,
+    Outcome, Patch, Sequence, SequenceId, Span, Value,
+};
 use rrto_gpud::cli::{DeviceKind, WorkerArgs};
 use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::device::process::{ProcessDevice, WorkerCommand};
-use rrto_gpud::device::{Context, Device, Limits, Progress};
+use rrto_gpud::device::{Device, Limits};
+use session::Session;
 use tracing::level_filters::LevelFilter;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rrto-gpud");
@@ -25,7 +32,7 @@ const MODULE: Handle = Handle(1);
 const FUNCTION: Handle = Handle(2);
 
 /// A kernel that never ends, among others.
-const PTX: &str = include_str!("ptx/session.ptx");
+const PTX: &str = include_str!("../ptx/session.ptx");
 
 fn arguments() -> Vec<OsString> {
     WorkerArgs { device: DeviceKind::Cpu, gpu: 0, log_level: LevelFilter::OFF }.command_line()
@@ -44,110 +51,6 @@ fn kill(process: u32) {
     assert!(Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap().success());
 }
 
-/// A session that numbers its operators and keeps outcomes until they are asked for.
-struct Session {
-    context: Box<dyn Context>,
-    number: u64,
-    finished: Vec<(u64, Outcome)>,
-    outcomes: BTreeMap<u64, Outcome>,
-}
-
-impl Session {
-    fn on(device: &dyn Device, limits: Limits) -> Self {
-        let context = device.open(limits).unwrap();
-        Session { context, number: 0, finished: Vec::new(), outcomes: BTreeMap::new() }
-    }
-
-    /// With the worker that executes it.
-    fn with_worker(device: &ProcessDevice) -> (Self, u32) {
-        // The spare one, as soon as it is there.
-        let before = loop {
-            if let Some(spare) = device.processes().last() {
-                break *spare;
-            }
-            std::thread::yield_now();
-        };
-        let session = Session::on(device, Limits::default());
-        (session, before)
-    }
-
-    fn issue(&mut self, operator: Operator, payload: Option<Bytes>) -> u64 {
-        self.number += 1;
-        match self.context.execute(self.number, operator, payload) {
-            Progress::Done(outcome) => drop(self.outcomes.insert(self.number, outcome)),
-            Progress::Pending => assert!(self.context.pending() > 0),
-        }
-        self.number
-    }
-
-    fn poll(&mut self) {
-        self.context.poll(&mut self.finished);
-        for (number, outcome) in self.finished.drain(..) {
-            assert_eq!(self.outcomes.insert(number, outcome), None, "{number} has two outcomes");
-        }
-    }
-
-    fn wait(&mut self, number: u64) -> Outcome {
-        loop {
-            if let Some(outcome) = self.outcomes.remove(&number) {
-                return outcome;
-            }
-            self.poll();
-            std::thread::yield_now();
-        }
-    }
-
-    fn wait_for_all(&mut self) -> Vec<Outcome> {
-        while self.context.pending() > 0 {
-            self.poll();
-            std::thread::yield_now();
-        }
-        assert_eq!(self.outcomes.len() as u64, self.number);
-        std::mem::take(&mut self.outcomes).into_values().collect()
-    }
-
-    fn call(&mut self, operator: Operator) -> Outcome {
-        let number = self.issue(operator, None);
-        self.wait(number)
-    }
-
-    fn alloc(&mut self, bytes: u64) -> u64 {
-        match self.call(Operator::MemAlloc { bytes }) {
-            Ok(Value::Address(address)) => address,
-            other => panic!("cuMemAlloc answered {other:?}"),
-        }
-    }
-
-    /// Issues a launch that never ends.
-    fn spin(&mut self) {
-        let image = Handle(99);
-        let append = Operator::ImageAppend { image, bytes: PTX.len() as u64 };
-        self.issue(append, Some(Bytes::from_static(PTX.as_bytes())));
-        self.call(Operator::ModuleLoad { module: MODULE, image }).unwrap();
-        let name = "forever".to_owned();
-        self.call(Operator::ModuleGetFunction { module: MODULE, name, function: FUNCTION }).unwrap();
-        let launch = Operator::Launch(Launch {
-            function: FUNCTION,
-            geometry: Geometry { grid: [1, 1, 1], block: [1, 1, 1], shared_bytes: 0 },
-            stream: STREAM,
-            cooperative: false,
-            attributes: Vec::new(),
-            params: Bytes::new(),
-        });
-        self.call(launch).unwrap();
-    }
-
-    /// Allocates, fills and reads back.
-    fn assert_works(&mut self) {
-        let address = self.alloc(64);
-        let bytes = Bytes::from_static(&[7; 64]);
-        self.issue(Operator::CopyIn { dst: address, bytes: 64, stream: STREAM }, Some(bytes.clone()));
-        let read = self.call(Operator::CopyOut { src: address, bytes: 64, stream: STREAM });
-        assert_eq!(read, Ok(Value::Payload(bytes)));
-        assert_eq!(self.call(Operator::MemFree { address }), Ok(Value::None));
-    }
-}
-
 /// What a program does, with the buffer that it does it to.
 #[derive(Clone, Debug)]
 enum Step {
@@ -161,6 +64,9 @@ enum Step {
     Event(u64, bool),
     Load(u64, bool),
     Lookup(u64),
+    /// From, how many, and the place of a patch.
+    Span(u32, u32, u32),
+    Retire,
     Synchronize,
     Wait,
 }
@@ -179,16 +85,67 @@ fn step() -> impl Strategy<Value = Step> {
         (20..24_u64, any::<bool>()).prop_map(|(event, create)| Event(event, create)),
         (30..33_u64, any::<bool>()).prop_map(|(module, good)| Load(module, good)),
         (30..33_u64).prop_map(Lookup),
+        (0..8_u32, 1..8_u32, 0..8_u32).prop_map(|(from, count, patch)| Span(from, count, patch)),
+        (0..8_u32, 1..8_u32, 0..8_u32).prop_map(|(from, count, patch)| Span(from, count, patch)),
+        Just(Retire),
         Just(Synchronize),
         Just(Wait),
     ]
 }
 
-/// Does the steps; gives all outcomes in order.
-fn act(session: &mut Session, steps: &[Step]) -> Vec<Outcome> {
+/// What a program repeats: some of it fails, and the launch can be patched.
+fn sequence(buffer: u64) -> Arc<Sequence> {
+    let fill = |address, value| Operator::Memset {
+        address,
+        pitch_bytes: 0,
+        value,
+        element_bytes: 4,
+        width: 64,
+        height: 1,
+        stream: STREAM,
+    };
+    let launch = |function, values: u64| {
+        Operator::Launch(Launch {
+            function,
+            geometry: Geometry { grid: [2, 1, 1], block: [32, 1, 1], shared_bytes: 0 },
+            stream: STREAM,
+            cooperative: false,
+            attributes: Vec::new(),
+            params: Bytes::copy_from_slice(&values.to_le_bytes()),
+        })
+    };
+    let operators = vec![
+        fill(buffer, 7),
+        launch(FUNCTION, buffer),
+        Operator::CopyDevice { dst: buffer + 512, src: buffer, bytes: 256, stream: STREAM },
+        launch(Handle(77), buffer),
+        fill(0, 1),
+        launch(FUNCTION, buffer + 256),
+        Operator::EventRecord { event: Handle(20), stream: STREAM, flags: 0 },
+        Operator::StreamWaitEvent { stream: STREAM, event: Handle(20), flags: 0 },
+    ];
+    Arc::new(Sequence::new(3, operators).unwrap())
+}
+
+fn span(id: u32, sequence: &Sequence, from: u32, count: u32, patch: u32, buffer: u64) -> Span {
+    let end = (from + count).min(sequence.operators().len() as u32);
+    let is_launch = matches!(sequence.operators()[patch as usize], Operator::Launch(_));
+    let edits = vec![Edit { offset: 0, bytes: Bytes::copy_from_slice(&(buffer + 1024).to_le_bytes()) }];
+    let patches = match is_launch && (from..end).contains(&patch) {
+        true => vec![Patch { at: patch, geometry: None, edits }],
+        false => Vec::new(),
+    };
+    Span { sequence: SequenceId(id), from, count: end - from, patches }
+}
+
+/// Does the steps; gives all outcomes, but not the successes of operators of spans.
+fn act(session: &mut Session, steps: &[Step]) -> BTreeMap<u64, Outcome> {
     // Addresses are the same on both devices, or the outcomes differ.
     let mut buffers = [session.alloc(MAX_PAYLOAD_BYTES); 8];
-    session.number = 0;
+    // Never freed: when a kernel's fault shows is a matter of time.
+    let repeated = session.alloc(4096);
+    let (sequence, mut id) = (sequence(repeated), 0);
+    session.load("increment");
     for (at, step) in steps.iter().enumerate() {
         let mut payload = None;
         let operator = match *step {
@@ -239,6 +196,15 @@ fn act(session: &mut Session, steps: &[Step]) -> Vec<Outcome> {
                 name: "increment".to_owned(),
                 function: Handle(50 + at as u64),
             },
+            Step::Span(from, count, patch) => {
+                session.issue_span(&sequence, &span(id, &sequence, from, count, patch, repeated));
+                Operator::CopyOut { src: repeated, bytes: 2048, stream: STREAM }
+            }
+            Step::Retire => {
+                session.context.retire(SequenceId(id));
+                id += 1;
+                continue;
+            }
             Step::Synchronize => Operator::ContextSynchronize,
             Step::Wait => {
                 session.poll();
@@ -383,6 +349,59 @@ fn many_small_operators_are_no_deadlock_either() {
         session.issue(Operator::MemFree { address: 1 }, None);
     }
     assert_eq!(session.call(Operator::ContextSynchronize), Ok(Value::None));
+}
+
+#[test]
+fn the_largest_sequence_with_all_of_it_patched() {
+    let device = processes();
+    let mut session = Session::on(&device, Limits::default());
+    let launch = Operator::Launch(Launch {
+        function: Handle(77),
+        geometry: Geometry::default(),
+        stream: STREAM,
+        cooperative: false,
+        attributes: Vec::new(),
+        params: vec![0; MAX_PARAM_BYTES / 16].into(),
+    });
+    let sequence = Arc::new(Sequence::new(0, vec![launch; MAX_SEQUENCE_OPERATORS]).unwrap());
+    let edits = vec![Edit { offset: 0, bytes: vec![1; MAX_PARAM_BYTES / 16].into() }];
+    let patches = (0..MAX_SEQUENCE_OPERATORS as u32)
+        .map(|at| Patch { at, geometry: None, edits: edits.clone() })
+        .collect();
+    let count = MAX_SEQUENCE_OPERATORS as u32;
+    session.issue_span(&sequence, &Span { sequence: SequenceId(1), from: 0, count, patches });
+    let failures = session.wait_for_all();
+    assert_eq!(failures.len(), MAX_SEQUENCE_OPERATORS);
+    assert!(failures.values().all(|outcome| *outcome == Err(CuResult::INVALID_HANDLE)));
+    session.assert_works();
+}
+
+#[test]
+fn spans_of_a_worker_that_is_gone_are_told() {
+    let device = processes();
+    let (mut session, worker) = Session::with_worker(&device);
+    let buffer = session.alloc(4096);
+    let sequence = sequence(buffer);
+    let whole = span(1, &sequence, 0, 8, 3, buffer);
+    session.spin();
+    session.issue(Operator::ContextSynchronize, None);
+    kill(worker);
+    session.wait_for_all();
+    let first = session.number + 1;
+    session.issue_span(&sequence, &whole);
+    let expected: BTreeMap<u64, Outcome> =
+        (first..first + 8).map(|number| (number, Err(CuResult::LAUNCH_FAILED))).collect();
+    assert_eq!(session.wait_for_all(), expected);
+}
+
+#[test]
+fn a_full_session_can_be_left() {
+    let device = processes();
+    let mut session = Session::on(&device, Limits { staging_bytes: 1, ..Limits::default() });
+    session.spin();
+    assert!(session.context.has_room(Duration::MAX));
+    session.issue(Operator::ContextSynchronize, None);
+    assert!(!session.context.has_room(Duration::from_millis(1)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Plain-text tables.
 
 /// Heads and rows in columns: the first two columns are words and stand left, the others are numbers and stand right.
-pub(super) fn render<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) -> String {
+pub(crate) fn render<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) -> String {
     let heads = heads.map(String::from);
     let lines = || std::iter::once(&heads).chain(rows);
     let widths: [usize; N] = std::array::from_fn(|column| {
@@ -19,7 +19,7 @@ pub(super) fn render<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) ->
 }
 
 /// A whole number with its thousands apart: 1,234,567.
-pub(super) fn grouped(number: f64) -> String {
+pub(crate) fn grouped(number: f64) -> String {
     let digits = format!("{:.0}", number.abs());
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

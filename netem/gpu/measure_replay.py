@@ -1,0 +1,351 @@
+#!/usr/bin/env python3
+"""Measures record and replay on a machine with an NVIDIA GPU, against the same programs run locally and in pipeline
+mode; says of each bar whether it is met. See bench.py for how programs run.
+
+    measure_replay.py --bin DIR --results DIR [--only PART ...] [--budget-s S] [--tests COMMAND ...]
+
+Parts: identity (1,000 inferences of each model, bit by bit, what they cost on the wire, and reports), models (latency), links
+(latency through rrto-netem's link), programs (those that synchronise in their midst, take turns, or train), tests (the
+COMMANDs: test binaries, each with its arguments). Writes replay.json and replay.md.
+
+Programs that are timed are all started first and then take turns, a few runs each, so that only one is at work at a
+time and a machine that drifts does so for all of them alike. Where nothing is timed they run side by side."""
+
+import argparse
+import concurrent.futures
+import contextlib
+import json
+import pathlib
+import re
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+
+from bench import Bench, OutOfTime, Player, machine, section
+from replay_report import markdown
+
+MODELS = ["resnet50", "mobilenet_v3_small", "vgg19_bn", "vit_b_16", "convnext_base", "gpt2"]
+PROGRAMS = ["faster_rcnn", "gpt2_generate", "two_models", "train_item", "train"]
+
+# Their runs wait for nothing, so only the time of many says something.
+MEAN_ONLY = ["train"]
+
+# Replay against local: offloading costs no time, or saves some.
+LOCAL_BARS = {
+    "resnet50": 0.8,
+    "mobilenet_v3_small": 0.8,
+    "vit_b_16": 1.15,
+    "convnext_base": 1.15,
+    "gpt2": 1.15,
+    "vgg19_bn": 1.5,
+}
+FLOOR_BAR, PIPELINE_BAR, BYTES_BAR, ROUND_TRIPS_BAR = 1.05, 1.02, 256, 1
+
+# What each program takes with a driver that does nothing: none that issues its calls one by one gets below it. Measured
+# on another machine of the same kind.
+OWN_CPU_MS = {
+    "resnet50": 1.58,
+    "mobilenet_v3_small": 1.51,
+    "gpt2": 3.09,
+    "convnext_base": 3.25,
+    "vit_b_16": 2.42,
+    "vgg19_bn": 1.22,
+}
+
+LINKS = {
+    "rtt2_450": {"rtt_ms": "2", "rate_mbps": "450", "queue_kb": "256"},
+    "rtt10_90": {"rtt_ms": "10", "rate_mbps": "90", "queue_kb": "256"},
+}
+LINK_MODELS = ["resnet50", "mobilenet_v3_small", "gpt2"]
+
+IDENTITY_RUNS = 1000
+REPORT_RUNS = 30
+# Until sequences are found, and their graphs made.
+WARMUP = 12
+# Turns of each program, and runs a turn.
+MODEL_TURNS, LINK_TURNS, PROGRAM_TURNS = (4, 25), (3, 12), (6, 10)
+GRAPH_RUNS = 100
+
+COUNTERS = ["operators", "round_trips", "control_bytes_up", "control_bytes_down", "bulk_bytes_up", "bulk_bytes_down"]
+COUNTERS += ["udp_bytes_up", "udp_bytes_down"]
+
+# A payload on a stream of its own begins with its number and length; the counters count the payload alone.
+BULK_HEADER_BYTES = 16
+
+TEST_LIMIT_S = 120
+
+# All at a time: three behind two links in two modes each, and six models and five programs beside them.
+MOST_SESSIONS = 32
+
+# Side by side, one thread each, or they get into each other's way.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+def wire(run):
+    """What an inference costs on the wire, from its counters. Whatever else was counted is there under `other`."""
+    per = dict(run["per_inference"] or {})
+    cost = {name: per.pop(name, None) for name in COUNTERS}
+    for way, payload, beyond in (("up", "input", "bytes_up_beyond_input"), ("down", "output", "bytes_down_beyond_output")):
+        control, bulk = cost[f"control_bytes_{way}"], cost[f"bulk_bytes_{way}"]
+        if control is None or bulk is None:
+            cost[beyond] = None
+        else:
+            cost[beyond] = control + bulk - run[f"{payload}_bytes"] + (BULK_HEADER_BYTES if bulk else 0)
+    return {**cost, "other": per}
+
+
+def bar(what, value, limit):
+    """A bar is met where what it measures is known and not above the limit."""
+    return {"bar": what, "value": value, "limit": limit, "met": value is not None and value <= limit}
+
+
+def read_report(path):
+    """What the preload library wrote about a run, if it does."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+# --- 1,000 inferences, bit by bit
+
+
+def measure_identity(bench, address, names, runs, programs, results):
+    """All models side by side, locally and in replay; and each program once, for its report. Nothing here is timed:
+    a report takes the time of every call."""
+
+    def local(name):
+        return bench.model(None, None, name, runs, WARMUP, ONE_THREAD)
+
+    def replay(name, runs):
+        report = bench.scratch / f"{name}.report"
+        run = bench.model(address, "replay", name, runs, WARMUP, {**ONE_THREAD, "RRTO_REPORT": str(report)})
+        return run, read_report(report)
+
+    with concurrent.futures.ThreadPoolExecutor(2 * len(names) + len(programs) + 1) as pool:
+        pairs = [(name, pool.submit(local, name), pool.submit(replay, name, runs)) for name in names]
+        reports = [(name, pool.submit(replay, name, REPORT_RUNS)) for name in programs]
+        for name, run in reports:
+            with section(results, f"report {name}"):
+                results["reports"][name] = run.result()[1]
+        for name, local_run, replay_run in pairs:
+            with section(results, f"identity {name}"):
+                wanted, (got, report) = local_run.result()["digests"], replay_run.result()
+                different = [i for i, pair in enumerate(zip(wanted, got["digests"], strict=True)) if pair[0] != pair[1]]
+                cost = wire(got)
+                results["identity"][name] = {
+                    "inferences": len(wanted),
+                    "different": len(different),
+                    "first_different": different[0] if different else None,
+                    "gpu_files_opened": got["gpu_files"],
+                    **cost,
+                    "counters": got["counters"],
+                    "report": report,
+                    "bars": [
+                        bar("inferences that differ", len(different), 0),
+                        bar("round trips", cost["round_trips"], ROUND_TRIPS_BAR),
+                        bar("bytes up beyond the input", cost["bytes_up_beyond_input"], BYTES_BAR),
+                        bar("bytes down beyond the output", cost["bytes_down_beyond_output"], BYTES_BAR),
+                    ],
+                }
+                print(name, json.dumps(results["identity"][name]), flush=True)
+
+
+# --- timed, in turns
+
+
+def start(bench, stack, address, name, modes):
+    """Starts a program once a mode; `None` is locally. They are not ready yet."""
+    players = {}
+    for mode in modes:
+        at = None if mode is None else address(mode)
+        players[mode or "local"] = player = Player(bench, at, mode, name, WARMUP)
+        stack.callback(player.close)
+    return players
+
+
+def take_turns(players, turns, runs):
+    """Turns of all players until each has had its own; gives what each answered, turn by turn."""
+    answers = {kind: [] for kind in players}
+    for _ in range(turns):
+        for kind, player in players.items():
+            answers[kind].append(player.run(runs))
+    return answers
+
+
+def typical_ms(name, answer):
+    return answer["mean_ms"] if name in MEAN_ONLY else statistics.median(answer["latencies_ms"])
+
+
+def compare(name, players, shape, graph=False):
+    """Times one program's players against each other and ends them."""
+    answers = take_turns(players, *shape)
+    result = {"graph_ms": players["local"].graph_ms(GRAPH_RUNS)} if graph else {}
+    reports = {kind: player.end() for kind, player in players.items()}
+    outputs = {kind: (report["digests"], report["end_digest"]) for kind, report in reports.items()}
+    result["same_outputs"] = all(output == outputs["pipeline"] for output in outputs.values())
+    result["input_bytes"], result["output_bytes"] = (reports["replay"][way] for way in ("input_bytes", "output_bytes"))
+    for kind in players:
+        result[f"{kind}_ms"] = statistics.median(typical_ms(name, answer) for answer in answers[kind])
+        if kind != "local":
+            counted = [answer["per_inference"] for answer in answers[kind]]
+            mean = {field: statistics.mean(c[field] for c in counted) for field in counted[0]} if all(counted) else None
+            result[kind] = wire({**reports[kind], "per_inference": mean})
+            result[kind]["counters"] = reports[kind]["counters"]
+    pairs = zip(answers["replay"], answers["pipeline"], strict=True)
+    # Turn by turn, so that drift is in both.
+    result["replay_to_pipeline"] = statistics.median(typical_ms(name, r) / typical_ms(name, p) for r, p in pairs)
+    if "local" in players:
+        result["replay_to_local"] = result["replay_ms"] / result["local_ms"]
+    return result
+
+
+def wait_until_ready(groups, results, part):
+    """Gives those groups of players that are ready."""
+    ready = {}
+    for name, players in groups.items():
+        label = " ".join(name) if isinstance(name, tuple) else name
+        with section(results, f"{part} {label}, start"):
+            for player in players.values():
+                player.ready()
+            ready[name] = players
+    return ready
+
+
+def measure_models(bench, address, names, results):
+    with contextlib.ExitStack() as stack:
+        groups = {name: start(bench, stack, lambda _: address, name, [None, "pipeline", "replay"]) for name in names}
+        for name, players in wait_until_ready(groups, results, "models").items():
+            with section(results, f"models {name}"):
+                result = compare(name, players, MODEL_TURNS, graph=True)
+                result["bars"] = [
+                    bar("outputs that differ", int(not result["same_outputs"]), 0),
+                    bar("replay / local", result["replay_to_local"], LOCAL_BARS[name]),
+                    bar("replay / pipeline", result["replay_to_pipeline"], PIPELINE_BAR),
+                ]
+                results["models"][name] = result
+                print(name, json.dumps(result), flush=True)
+
+
+def measure_programs(bench, address, names, results):
+    with contextlib.ExitStack() as stack:
+        groups = {name: start(bench, stack, lambda _: address, name, [None, "pipeline", "replay"]) for name in names}
+        for name, players in wait_until_ready(groups, results, "programs").items():
+            with section(results, f"programs {name}"):
+                result = compare(name, players, PROGRAM_TURNS)
+                result["bars"] = [
+                    bar("outputs that differ", int(not result["same_outputs"]), 0),
+                    bar("replay / pipeline", result["replay_to_pipeline"], PIPELINE_BAR),
+                ]
+                results["programs"][name] = result
+                print(name, json.dumps(result), flush=True)
+
+
+def start_links(bench, stack, address, results):
+    """Programs behind links, each with a link of its own, so that they can load side by side."""
+    groups = {}
+    for link, settings in LINKS.items():
+        for name in LINK_MODELS:
+            with section(results, f"link {link} {name}"):
+                through = lambda _, settings=settings: stack.enter_context(bench.link(address, **settings))
+                groups[link, name] = start(bench, stack, through, name, ["pipeline", "replay"])
+    return groups
+
+
+def measure_links(groups, results):
+    for (link, name), players in wait_until_ready(groups, results, "links").items():
+        with section(results, f"links {link} {name}"):
+            results["links"].append({"link": link, "model": name, **compare(name, players, LINK_TURNS)})
+            print(link, name, json.dumps(results["links"][-1]), flush=True)
+
+
+def add_floors(results):
+    """Floor = max(input / rate + one CUDA-graph execution, the program's own CPU time) + one round trip + output / rate."""
+    for result in results["links"]:
+        graph_ms = results["models"].get(result["model"], {}).get("graph_ms")
+        if graph_ms is None:
+            results["failures"][f"floor of {result['model']} at {result['link']}"] = "no time of its CUDA graph (part models)"
+            continue
+        settings = LINKS[result["link"]]
+        ms = lambda count, rate=float(settings["rate_mbps"]): count * 8 / (rate * 1e3)
+        busy_ms = max(ms(result["input_bytes"]) + graph_ms, OWN_CPU_MS[result["model"]])
+        floor_ms = busy_ms + float(settings["rtt_ms"]) + ms(result["output_bytes"])
+        result["floor_ms"] = floor_ms
+        result["replay_to_floor"], result["pipeline_to_floor"] = (result[f"{k}_ms"] / floor_ms for k in ("replay", "pipeline"))
+        result["bars"] = [
+            bar("outputs that differ", int(not result["same_outputs"]), 0),
+            bar("replay / floor", result["replay_to_floor"], FLOOR_BAR),
+        ]
+
+
+# --- test binaries
+
+
+def run_tests(bench, commands, results):
+    for command in commands:
+        with section(results, f"tests {command}"):
+            out = bench.run(shlex.split(command), limit_s=TEST_LIMIT_S)
+            counts = re.findall(r"(\d+) passed; (\d+) failed", out)
+            results["tests"][command] = {"passed": sum(int(c[0]) for c in counts), "failed": sum(int(c[1]) for c in counts)}
+            print(command, results["tests"][command], flush=True)
+
+
+def measure(bench, wanted, models, programs, tests, identity_runs, results):
+    with bench.server("--max-sessions", MOST_SESSIONS) as address, contextlib.ExitStack() as behind_links:
+        # They load while the models are compared bit by bit.
+        groups = start_links(bench, behind_links, address, results) if wanted("links") else {}
+        if wanted("identity"):
+            measure_identity(bench, address, models, identity_runs, programs if wanted("programs") else [], results)
+        measure_links(groups, results)
+        behind_links.close()
+        if wanted("models"):
+            measure_models(bench, address, models, results)
+        if wanted("programs"):
+            measure_programs(bench, address, programs, results)
+    add_floors(results)
+    if wanted("tests"):
+        run_tests(bench, tests, results)
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, required=True, help="rrto, librrto_preload.so, rrto-gpud, rrto-netem")
+    parser.add_argument("--results", type=pathlib.Path, required=True)
+    parser.add_argument("--only", nargs="*", choices=["identity", "models", "links", "programs", "tests"])
+    parser.add_argument("--models", nargs="*", choices=MODELS, default=MODELS, help="of identity and models")
+    parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=PROGRAMS)
+    parser.add_argument("--tests", nargs="*", default=[], metavar="COMMAND")
+    parser.add_argument("--identity-runs", type=int, default=IDENTITY_RUNS)
+    parser.add_argument("--budget-s", type=float, default=280, help="what has not begun by then is skipped and named")
+    parser.add_argument("--device", default="cuda", help="of model.py; cpu tries this script itself out")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
+    wanted = lambda part: not arguments.only or part in arguments.only
+    results = {"machine": machine(), "identity": {}, "models": {}, "links": [], "programs": {}, "tests": {}, "reports": {}}
+    results |= {"failures": {}, "skipped": []}
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    start_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch, open(arguments.results / "replay.log", "w") as log:
+        try:
+            bench = Bench(arguments.bin.resolve(), pathlib.Path(scratch), log, arguments.budget_s, arguments.device)
+            selection = arguments.models, arguments.programs, arguments.tests, arguments.identity_runs
+            measure(bench, wanted, *selection, results)
+        except (RuntimeError, OutOfTime, OSError) as error:
+            results["failures"]["everything after that"] = str(error)[-4000:]
+    results["machine"]["took_s"] = time.monotonic() - start_s
+    (arguments.results / "replay.json").write_text(json.dumps(results, indent=1) + "\n")
+    (arguments.results / "replay.md").write_text(markdown(results))
+    print(markdown(results))
+    parts = [*results["identity"].values(), *results["models"].values(), *results["links"], *results["programs"].values()]
+    met = all(b["met"] for part in parts for b in part.get("bars", []))
+    failed_tests = any(counts["failed"] for counts in results["tests"].values())
+    sys.exit(0 if met and not failed_tests and not results["failures"] and not results["skipped"] else 1)
+
+
+if __name__ == "__main__":
+    main()

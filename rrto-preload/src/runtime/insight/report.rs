@@ -1,0 +1,302 @@
+//! `RRTO_REPORT`: what a run has cost, as a table for people or as JSON.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rrto_core::api::{Class, Function};
+use rrto_core::wire::Mode;
+use rrto_quic::LinkStatistics;
+use serde_json::{Value, json};
+
+use super::inferences::Summary;
+
+/// What `RRTO_REPORT` is for a table on standard error.
+const STANDARD_ERROR: &str = "-";
+
+/// The most called functions are named, so many of them.
+const NAMED_FUNCTIONS: usize = 8;
+
+/// Every class with its name in a report.
+const CLASSES: [(Class, &str); 8] = [
+    (Class::Local, "local"),
+    (Class::Cached, "cached"),
+    (Class::Ordered, "ordered"),
+    (Class::Launch, "launch"),
+    (Class::CopyIn, "copy in"),
+    (Class::CopyOut, "copy out"),
+    (Class::Blocking, "blocking"),
+    (Class::Unsupported, "unsupported"),
+];
+
+/// Where a report goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::runtime) enum Destination {
+    /// A table for people.
+    StandardError,
+    /// JSON.
+    File(PathBuf),
+}
+
+impl Destination {
+    /// What the variable says; `file` makes a path of a name.
+    pub(in crate::runtime) fn of(text: OsString, file: impl Fn(OsString) -> PathBuf) -> Self {
+        if text == STANDARD_ERROR { Self::StandardError } else { Self::File(file(text)) }
+    }
+
+    pub(super) fn write(&self, report: &Report<'_>) -> io::Result<()> {
+        match self {
+            // In one piece, so that other processes' lines do not come between.
+            Self::StandardError => io::stderr().write_all(report.to_string().as_bytes()),
+            Self::File(path) => fs::write(path, format!("{:#}\n", report.json())),
+        }
+    }
+}
+
+/// What a run has cost.
+pub(super) struct Report<'a> {
+    pub(super) mode: Mode,
+    pub(super) server: &'a str,
+    /// Since the session's beginning.
+    pub(super) elapsed: Duration,
+    pub(super) link: LinkStatistics,
+    /// Calls of each function that was called.
+    pub(super) calls: Vec<(Function, u64)>,
+    pub(super) inferences: Summary,
+}
+
+fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// What the link has carried: counts, bytes, and ms.
+pub(in crate::runtime) fn link_json(link: &LinkStatistics) -> Value {
+    json!({
+        "operators": link.operators,
+        "round_trips": link.round_trips,
+        "control_bytes_up": link.control_bytes_up,
+        "control_bytes_down": link.control_bytes_down,
+        "bulk_bytes_up": link.bulk_bytes_up,
+        "bulk_bytes_down": link.bulk_bytes_down,
+        "udp_bytes_up": link.udp_bytes_up,
+        "udp_bytes_down": link.udp_bytes_down,
+        "lost_packets": link.lost_packets,
+        "rtt_ms": link.rtt.as_secs_f64() * 1e3,
+    })
+}
+
+impl Report<'_> {
+    /// Bytes are bytes, times are ms.
+    fn json(&self) -> Value {
+        let by_function: BTreeMap<_, _> =
+            self.calls.iter().map(|(function, count)| (function.symbol(), *count)).collect();
+        let by_class: BTreeMap<_, _> =
+            self.by_class().map(|(name, count)| (name.replace(' ', "_"), count)).collect();
+        let Summary { count, median, p90, longest } = self.inferences;
+        json!({
+            "mode": self.mode.to_string(),
+            "server": self.server,
+            "elapsed_ms": ms(self.elapsed),
+            "calls": { "by_class": by_class, "by_function": by_function },
+            "link": link_json(&self.link),
+            "inferences": {
+                "count": count,
+                "median_ms": ms(median),
+                "p90_ms": ms(p90),
+                "longest_ms": ms(longest),
+            },
+        })
+    }
+
+    fn by_class(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CLASSES.into_iter().map(|(class, name)| {
+            let of_class = self.calls.iter().filter(|(function, _)| function.class() == class);
+            (name, of_class.map(|(_, count)| count).sum())
+        })
+    }
+
+    fn calls_section(&self, text: &mut String) -> fmt::Result {
+        writeln!(text, "\n  calls")?;
+        for (name, count) in self.by_class().filter(|(_, count)| *count > 0) {
+            writeln!(text, "    {name:<22}{:>14}", Grouped(count))?;
+        }
+        let mut calls = self.calls.clone();
+        calls.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let named = calls.iter().take(NAMED_FUNCTIONS);
+        let named: Vec<_> =
+            named.map(|(function, count)| format!("{function} {}", Grouped(*count))).collect();
+        for (at, names) in named.chunks(3).enumerate() {
+            let head = if at == 0 { "most called:" } else { "" };
+            let comma = if (at + 1) * 3 < named.len() { "," } else { "" };
+            writeln!(text, "    {head:<14}{}{comma}", names.join(", "))?;
+        }
+        Ok(())
+    }
+
+    fn link_section(&self, text: &mut String) -> fmt::Result {
+        let link = &self.link;
+        writeln!(text, "\n  link{:>36}{:>18}", "up, bytes", "down, bytes")?;
+        for (name, up, down) in [
+            ("control stream", link.control_bytes_up, link.control_bytes_down),
+            ("payloads beside it", link.bulk_bytes_up, link.bulk_bytes_down),
+            ("UDP, all in all", link.udp_bytes_up, link.udp_bytes_down),
+        ] {
+            writeln!(text, "    {name:<22}{:>14}{:>18}", Grouped(up), Grouped(down))?;
+        }
+        writeln!(
+            text,
+            "    {} operators, {} round trips of {:.2} ms, {} packets lost",
+            Grouped(link.operators),
+            Grouped(link.round_trips),
+            ms(link.rtt),
+            Grouped(link.lost_packets)
+        )
+    }
+
+    fn inferences_section(&self, text: &mut String) -> fmt::Result {
+        let Summary { count, median, p90, longest } = self.inferences;
+        if count == 0 {
+            return Ok(());
+        }
+        writeln!(text, "\n  inferences, from the first operator after a wait to the output")?;
+        writeln!(
+            text,
+            "    {} took a median of {:.2} ms; 90 % at most {:.2} ms, the longest {:.2} ms",
+            Grouped(count),
+            ms(median),
+            ms(p90),
+            ms(longest)
+        )
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        let seconds = self.elapsed.as_secs_f64();
+        writeln!(
+            text,
+            "\nrrto: process {}, {} on {}, {seconds:.2} s",
+            std::process::id(),
+            self.mode,
+            self.server
+        )?;
+        self.calls_section(&mut text)?;
+        self.link_section(&mut text)?;
+        self.inferences_section(&mut text)?;
+        f.write_str(&text)
+    }
+}
+
+/// A number with its thousands apart: 1,234,567.
+struct Grouped(u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut text = String::new();
+        for (at, digit) in digits.chars().enumerate() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        // With the width and alignment that were asked for.
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report<'static> {
+        Report {
+            mode: Mode::Pipeline,
+            server: "gpu:1",
+            elapsed: Duration::from_millis(2500),
+            link: LinkStatistics {
+                operators: 12_000,
+                round_trips: 42,
+                control_bytes_up: 1_234_567,
+                rtt: Duration::from_micros(10_250),
+                ..LinkStatistics::default()
+            },
+            calls: vec![
+                (Function::cuCtxGetDevice, 1_000_000),
+                (Function::cuLaunchKernel, 11_000),
+                (Function::cuLaunchKernel_ptsz, 1),
+                (Function::cuGLInit, 1),
+            ],
+            inferences: Summary {
+                count: 20,
+                median: Duration::from_micros(12_340),
+                p90: Duration::from_millis(13),
+                longest: Duration::from_millis(90),
+            },
+        }
+    }
+
+    #[test]
+    fn a_table_reads_well() {
+        let text = report().to_string().replace(&std::process::id().to_string(), "PID");
+        let expected = "
+rrto: process PID, pipeline on gpu:1, 2.50 s
+
+  calls
+    local                      1,000,000
+    launch                        11,001
+    unsupported                        1
+    most called:  cuCtxGetDevice 1,000,000, cuLaunchKernel 11,000, cuLaunchKernel_ptsz 1,
+                  cuGLInit 1
+
+  link                           up, bytes       down, bytes
+    control stream             1,234,567                 0
+    payloads beside it                 0                 0
+    UDP, all in all                    0                 0
+    12,000 operators, 42 round trips of 10.25 ms, 0 packets lost
+
+  inferences, from the first operator after a wait to the output
+    20 took a median of 12.34 ms; 90 % at most 13.00 ms, the longest 90.00 ms
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_there_was_none_of_is_left_out() {
+        let text = Report { inferences: Summary::default(), ..report() }.to_string();
+        assert!(!text.contains("inferences") && !text.contains("blocking"), "{text}");
+    }
+
+    #[test]
+    fn json_has_everything() {
+        let json = report().json();
+        assert_eq!(json["mode"], "pipeline");
+        assert_eq!(json["elapsed_ms"], 2500.0);
+        assert_eq!(json["calls"]["by_class"]["launch"], 11_001);
+        assert_eq!(json["calls"]["by_class"]["copy_in"], 0);
+        assert_eq!(json["calls"]["by_function"]["cuCtxGetDevice"], 1_000_000);
+        assert_eq!(json["link"]["round_trips"], 42);
+        assert_eq!(
+            json["inferences"],
+            json!({ "count": 20, "median_ms": 12.34, "p90_ms": 13.0, "longest_ms": 90.0 })
+        );
+    }
+
+    #[test]
+    fn every_class_has_a_name() {
+        let named = |class| CLASSES.iter().filter(|(named, _)| *named == class).count();
+        assert!(Function::ALL.iter().all(|function| named(function.class()) == 1));
+    }
+
+    #[test]
+    fn a_dash_is_standard_error() {
+        let of = |text: &str| Destination::of(text.into(), PathBuf::from);
+        assert_eq!(of("-"), Destination::StandardError);
+        assert_eq!(of("/r.json"), Destination::File("/r.json".into()));
+    }
+}
