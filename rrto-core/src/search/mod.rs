@@ -19,7 +19,7 @@ pub use table::COMPARED;
 use phrase::Phrase;
 use table::Table;
 
-use crate::log::{Fingerprint, OperatorLog};
+use crate::log::OperatorLog;
 use crate::operator::{MAX_SEQUENCE_OPERATORS, Operator};
 
 /// A shorter phrase is not worth a message of its own: its operators travel in the repeat coding, a byte each.
@@ -83,16 +83,16 @@ impl Search {
     /// `lane` has submitted `operator`; the program waits for its answer if it `waits`.
     pub fn handle_operator(&mut self, lane: u32, operator: &Operator, waits: bool) {
         let mut phrase = self.take_phrase(lane);
-        if operator.repeats() {
-            let fingerprint = Fingerprint::of(operator);
+        let fingerprint = if operator.repeats() { self.log.prepare(operator) } else { None };
+        if let Some(fingerprint) = fingerprint {
             let ended =
                 phrase.take_if(|phrase| phrase.ends_before(operator, fingerprint, self.most_operators));
             self.end(lane, ended);
-            let previous = phrase.map(|phrase| phrase.last);
-            let position = self.log.push(lane, operator, fingerprint, previous);
-            match &mut phrase {
-                Some(phrase) => phrase.push(position, fingerprint),
-                None => phrase = Some(Phrase::new(lane, position, fingerprint)),
+            if let Some(position) = self.log.push(phrase.map(|phrase| phrase.last)) {
+                match &mut phrase {
+                    Some(phrase) => phrase.push(position, fingerprint),
+                    None => phrase = Some(Phrase::new(lane, position, fingerprint)),
+                }
             }
             if !waits {
                 self.put_phrase(phrase);

@@ -1,10 +1,8 @@
 //! From a guess to a sequence.
 
-use std::sync::Arc;
-
 use super::Found;
 use crate::graph::{Graph, Memory, TooEntangled};
-use crate::log::{Logged, OperatorLog};
+use crate::log::{OperatorLog, Stored};
 use crate::operator::{Geometry, Operator, Patch, Sequence};
 use crate::search::{COMPARED, Candidate};
 
@@ -58,21 +56,21 @@ pub enum Rejection {
 pub fn verify(candidate: &Candidate, log: &OperatorLog, memory: &Memory) -> Result<Found, Rejection> {
     let [latest, before @ ..] = occurrences(candidate, log)?;
     let patched = patched_places(&latest, &before)?;
+    let operators = operators(&latest)?;
     if !patched.is_empty() {
         // Equal operators depend on each other alike. Changed addresses may not.
-        let dependencies = Graph::of(latest.iter().map(|logged| &logged.operator), memory)?;
+        let dependencies = Graph::of(&operators, memory)?;
         for occurrence in &before {
-            if Graph::of(occurrence.iter().map(|logged| &logged.operator), memory)? != dependencies {
+            if Graph::of(&self::operators(occurrence)?, memory)? != dependencies {
                 return Err(Rejection::DependenciesDiffer);
             }
         }
     }
-    let operators = latest.iter().map(|logged| logged.operator.clone()).collect();
     let sequence = Sequence::new(candidate.lane, operators).map_err(Rejection::NoSequence)?;
     Ok(Found { sequence, patched, occurrences: candidate.occurrences })
 }
 
-type Occurrence<'a> = Vec<&'a Arc<Logged>>;
+type Occurrence<'a> = Vec<Stored<'a>>;
 
 fn occurrences<'a>(
     candidate: &Candidate,
@@ -86,6 +84,10 @@ fn occurrences<'a>(
     Ok(occurrences)
 }
 
+fn operators(occurrence: &Occurrence) -> Result<Vec<Operator>, Rejection> {
+    occurrence.iter().map(Stored::operator).collect::<Option<_>>().ok_or(Rejection::LeftLog)
+}
+
 /// The places where an occurrence differs from the latest one, in order.
 fn patched_places(latest: &Occurrence, before: &[Occurrence]) -> Result<Vec<u32>, Rejection> {
     let most = MIN_PATCHED.max(latest.len() / OPERATORS_A_PATCH);
@@ -93,11 +95,10 @@ fn patched_places(latest: &Occurrence, before: &[Occurrence]) -> Result<Vec<u32>
     for occurrence in before {
         let mut patch_bytes = 0;
         for (at, (to, from)) in (0..).zip(latest.iter().zip(occurrence)) {
-            if Arc::ptr_eq(to, from) || to.operator == from.operator {
+            if to == from {
                 continue;
             }
-            patch_bytes +=
-                bytes_between(at, &from.operator, &to.operator).ok_or(Rejection::Differs { at })?;
+            patch_bytes += bytes_between(at, from, to).ok_or(Rejection::Differs { at })?;
             if patch_bytes > MAX_PATCH_BYTES {
                 return Err(Rejection::TooManyPatchBytes);
             }
@@ -113,8 +114,8 @@ fn patched_places(latest: &Occurrence, before: &[Occurrence]) -> Result<Vec<u32>
 }
 
 /// What a patch from one operator to the other holds, bytes. `None` if there is no such patch.
-fn bytes_between(at: u32, from: &Operator, to: &Operator) -> Option<usize> {
-    let patch = Patch::between(at, from, to)?;
+fn bytes_between(at: u32, from: &Stored, to: &Stored) -> Option<usize> {
+    let patch = Patch::between(at, &from.operator()?, &to.operator()?)?;
     let edited: usize = patch.edits.iter().map(|edit| edit.bytes.len()).sum();
     Some(edited + if patch.geometry.is_some() { size_of::<Geometry>() } else { 0 })
 }
