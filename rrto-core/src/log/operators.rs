@@ -78,6 +78,11 @@ impl PartialEq for Stored<'_> {
 impl Eq for Stored<'_> {}
 
 impl Stored<'_> {
+    /// Bytes that it takes, about as many as it takes to send it.
+    pub fn coded_bytes(&self) -> usize {
+        self.coded.len()
+    }
+
     /// The operator itself.
     pub fn operator(&self) -> Option<Operator> {
         decode(self.coded)

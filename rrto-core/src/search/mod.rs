@@ -32,6 +32,9 @@ pub const EXACT_OCCURRENCES: u32 = COMPARED as u32;
 /// ones: buffers that take turns by two or three are exact repetitions, with a longer period.
 pub const SHAPE_OCCURRENCES: u32 = 4;
 
+/// Occurrences of a shape that make a candidate with patches if none of them was an exact one, new or not: garbage that takes a few values only is neither new each time nor the same often enough.
+pub const SHAPE_PATIENCE: u32 = 12;
+
 /// The log holds at least this many of the longest phrases, so that what has occurred can still be compared.
 const PHRASES_IN_LOG: usize = 4;
 
@@ -160,11 +163,13 @@ impl Search {
     fn end(&mut self, lane: u32, phrase: Option<Phrase>) {
         let Some(phrase) = phrase.filter(|phrase| phrase.length >= MIN_PHRASE_OPERATORS) else { return };
         let exact = self.exact.note(phrase.exact, phrase.start);
-        let is_first = exact.occurrences == 1;
+        let (is_first, is_proven) = (exact.occurrences == 1, exact.occurrences >= EXACT_OCCURRENCES);
         let exact = exact.is_due().then_some(*exact);
         let shape = self.shapes.note(phrase.shape, phrase.start);
         shape.fresh = if is_first { shape.fresh.saturating_add(1) } else { 0 };
-        let shape = (shape.fresh >= SHAPE_OCCURRENCES && shape.is_due()).then_some(*shape);
+        shape.unproven = if is_proven { 0 } else { shape.unproven.saturating_add(1) };
+        let changes = shape.fresh >= SHAPE_OCCURRENCES || shape.unproven >= SHAPE_PATIENCE;
+        let shape = (changes && shape.is_due()).then_some(*shape);
         let Some(known) = exact.or(shape) else { return };
         if self.candidates.len() >= MAX_CANDIDATES {
             self.candidates.pop_front();
