@@ -86,12 +86,16 @@ fn events_pass_dependencies_between_streams() {
     assert_eq!(edges(&operators), [handle(0, 1), handle(0, 5), handle(1, 2), handle(2, 3), handle(4, 5)]);
 }
 
+fn one(start: u64, bytes: u64) -> Vec<Range<u64>> {
+    Vec::from([start..start + bytes])
+}
+
 /// Accesses of an operator: ranges read, ranges written.
 fn accesses(operator: &Operator, memory: &Memory) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
     match operator {
-        Operator::CopyIn { dst, bytes, .. } => (vec![], vec![*dst..dst + bytes]),
-        Operator::CopyOut { src, bytes, .. } => (vec![*src..src + bytes], vec![]),
-        Operator::CopyDevice { src, dst, bytes, .. } => (vec![*src..src + bytes], vec![*dst..dst + bytes]),
+        Operator::CopyIn { dst, bytes, .. } => (vec![], one(*dst, *bytes)),
+        Operator::CopyOut { src, bytes, .. } => (one(*src, *bytes), vec![]),
+        Operator::CopyDevice { src, dst, bytes, .. } => (one(*src, *bytes), one(*dst, *bytes)),
         Operator::Launch(launch) => {
             let words =
                 launch.params.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));

@@ -4,9 +4,9 @@
 //! - [`Fingerprint`]: what operators are compared by before they are compared byte by byte.
 //! - [`recording`]: all that a program asked for, as bytes that can be kept.
 
-mod fingerprint;
+mod coding;
 mod operators;
 pub mod recording;
 
-pub use fingerprint::{Fingerprint, fold};
-pub use operators::{Logged, OperatorLog};
+pub use coding::{Fingerprint, fold};
+pub use operators::{OperatorLog, Stored};

@@ -19,7 +19,7 @@ pub use table::COMPARED;
 use phrase::Phrase;
 use table::Table;
 
-use crate::log::{Fingerprint, OperatorLog};
+use crate::log::OperatorLog;
 use crate::operator::{MAX_SEQUENCE_OPERATORS, Operator};
 
 /// A shorter phrase is not worth a message of its own: its operators travel in the repeat coding, a byte each.
@@ -31,6 +31,9 @@ pub const EXACT_OCCURRENCES: u32 = COMPARED as u32;
 /// Occurrences of a shape, each of them like no other one, that make a candidate with patches. One more than of exact
 /// ones: buffers that take turns by two or three are exact repetitions, with a longer period.
 pub const SHAPE_OCCURRENCES: u32 = 4;
+
+/// Occurrences of a shape that make a candidate with patches if none of them was an exact one, new or not: garbage that takes a few values only is neither new each time nor the same often enough.
+pub const SHAPE_PATIENCE: u32 = 12;
 
 /// The log holds at least this many of the longest phrases, so that what has occurred can still be compared.
 const PHRASES_IN_LOG: usize = 4;
@@ -83,16 +86,16 @@ impl Search {
     /// `lane` has submitted `operator`; the program waits for its answer if it `waits`.
     pub fn handle_operator(&mut self, lane: u32, operator: &Operator, waits: bool) {
         let mut phrase = self.take_phrase(lane);
-        if operator.repeats() {
-            let fingerprint = Fingerprint::of(operator);
+        let fingerprint = if operator.repeats() { self.log.prepare(operator) } else { None };
+        if let Some(fingerprint) = fingerprint {
             let ended =
                 phrase.take_if(|phrase| phrase.ends_before(operator, fingerprint, self.most_operators));
             self.end(lane, ended);
-            let previous = phrase.map(|phrase| phrase.last);
-            let position = self.log.push(lane, operator, fingerprint, previous);
-            match &mut phrase {
-                Some(phrase) => phrase.push(position, fingerprint),
-                None => phrase = Some(Phrase::new(lane, position, fingerprint)),
+            if let Some(position) = self.log.push(phrase.map(|phrase| phrase.last)) {
+                match &mut phrase {
+                    Some(phrase) => phrase.push(position, fingerprint),
+                    None => phrase = Some(Phrase::new(lane, position, fingerprint)),
+                }
             }
             if !waits {
                 self.put_phrase(phrase);
@@ -160,11 +163,13 @@ impl Search {
     fn end(&mut self, lane: u32, phrase: Option<Phrase>) {
         let Some(phrase) = phrase.filter(|phrase| phrase.length >= MIN_PHRASE_OPERATORS) else { return };
         let exact = self.exact.note(phrase.exact, phrase.start);
-        let is_first = exact.occurrences == 1;
+        let (is_first, is_proven) = (exact.occurrences == 1, exact.occurrences >= EXACT_OCCURRENCES);
         let exact = exact.is_due().then_some(*exact);
         let shape = self.shapes.note(phrase.shape, phrase.start);
         shape.fresh = if is_first { shape.fresh.saturating_add(1) } else { 0 };
-        let shape = (shape.fresh >= SHAPE_OCCURRENCES && shape.is_due()).then_some(*shape);
+        shape.unproven = if is_proven { 0 } else { shape.unproven.saturating_add(1) };
+        let changes = shape.fresh >= SHAPE_OCCURRENCES || shape.unproven >= SHAPE_PATIENCE;
+        let shape = (changes && shape.is_due()).then_some(*shape);
         let Some(known) = exact.or(shape) else { return };
         if self.candidates.len() >= MAX_CANDIDATES {
             self.candidates.pop_front();

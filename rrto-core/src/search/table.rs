@@ -14,6 +14,8 @@ pub(super) struct Known {
     pub(super) occurrences: u32,
     /// How many of the latest occurrences in a row were like no other one. Of shapes.
     pub(super) fresh: u32,
+    /// How many of the latest occurrences in a row had not occurred often enough exactly alike. Of shapes.
+    pub(super) unproven: u32,
     /// From how many occurrences on it is a candidate; doubles with each time that it has been one.
     pub(super) next_try: u32,
     /// Positions of the latest occurrences, latest first.
@@ -62,7 +64,13 @@ impl Table {
         let first_try = self.first_try;
         let known = self.young.entry(hash).or_insert_with(|| {
             let starts = [start; COMPARED];
-            self.old.remove(&hash).unwrap_or(Known { occurrences: 0, fresh: 0, next_try: first_try, starts })
+            self.old.remove(&hash).unwrap_or(Known {
+                occurrences: 0,
+                fresh: 0,
+                unproven: 0,
+                next_try: first_try,
+                starts,
+            })
         });
         known.occurrences = known.occurrences.saturating_add(1);
         known.starts.rotate_right(1);

@@ -13,7 +13,7 @@ mod candidate;
 
 use std::collections::VecDeque;
 
-pub use candidate::{MAX_PATCH_BYTES, MIN_PATCHED, OPERATORS_A_PATCH, Rejection, verify};
+pub use candidate::{BYTES_A_PATCH_BYTE, MAX_PATCH_BYTES, MIN_PATCH_BYTES, Rejection, verify};
 
 use crate::graph::{ALLOCATION_BYTES, MAX_ALLOCATIONS, Memory};
 use crate::log::OperatorLog;

@@ -84,18 +84,42 @@ fn buffers_that_take_turns_are_two_sequences_and_no_patches() {
     assert_eq!(recorder.poll_sequence(), None);
 }
 
+/// Four runs of `operators` launches with `words` words each, of which `changed` are never the same.
+fn runs_with(operators: u64, words: usize, changed: usize) -> Vec<Vec<Operator>> {
+    let run = |run: u64| {
+        let mut params = vec![7; words];
+        params[..changed].fill(run * 0x0101_0101_0101_0101);
+        inference(operators, &vec![&params[..]; operators as usize])
+    };
+    (1..=4).map(run).collect()
+}
+
+#[test]
+fn bytes_that_nobody_set_are_patched_wherever_they_are() {
+    let found = recorded(&runs_with(100, 24, 1)).poll_sequence().unwrap();
+    assert_eq!(found.patched, (1..=100).collect::<Vec<_>>());
+}
+
 #[test]
 fn what_differs_too_much_is_rejected() {
-    let differing = |places: usize, words: usize| -> Vec<_> {
-        let changed = |run: u64| vec![vec![run; words]; places];
-        let runs = (1..=4).map(|run| changed(run * 0x0101_0101_0101_0101));
-        runs.map(|changed| inference(30, &changed.iter().map(|words| &words[..]).collect::<Vec<_>>()))
-            .collect()
-    };
-    assert!(recorded(&differing(4, 1)).poll_sequence().is_some());
-    assert_eq!(why(&mut recorded(&differing(5, 1))), Some(Rejection::TooManyPatches { most: 4 }));
-    assert!(recorded(&differing(1, 64)).poll_sequence().is_some());
-    assert_eq!(why(&mut recorded(&differing(1, 65))), Some(Rejection::TooManyPatchBytes));
+    let why = |runs: Vec<_>| why(&mut recorded(&runs));
+    assert!(matches!(
+        why(runs_with(100, 24, 4)),
+        Some(Rejection::TooManyPatchBytes { most: ..MAX_PATCH_BYTES })
+    ));
+    assert_eq!(why(runs_with(1000, 24, 1)), Some(Rejection::TooManyPatchBytes { most: MAX_PATCH_BYTES }));
+}
+
+#[test]
+fn garbage_of_a_few_values_does_not_keep_a_shape_from_being_found() {
+    // Two exact occurrences of each, and never a third, nor four new ones in a row.
+    let mut recorder = recorded(&[]);
+    let found = (0..60).find_map(|run| {
+        let garbage = run & !1;
+        record(&mut recorder, &inference(20, &[&[garbage]]));
+        recorder.poll_sequence().map(|found| (run, found.patched))
+    });
+    assert_eq!(found, Some((11, vec![1])));
 }
 
 #[test]
