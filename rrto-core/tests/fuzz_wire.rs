@@ -9,7 +9,7 @@ mod bodies;
 use bytes::Bytes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rrto_core::operator::{Geometry, Handle, Launch, Operator};
+use rrto_core::operator::{Edit, Geometry, Handle, Launch, Operator, Patch, SequenceId, Span};
 use rrto_core::wire::repeat::{Encoder, Record};
 use rrto_core::wire::{ClientFrame, Hello, Mode, Refusal, ServerFrame, put_frame};
 
@@ -38,6 +38,18 @@ fn sent() -> Vec<u8> {
     let mut stream = Vec::new();
     put_frame(&ClientFrame::Hello(Hello::new(Mode::Pipeline, "program")), &mut stream).unwrap();
     put_frame(&ClientFrame::Operators { first: 1, coded: coded.into() }, &mut stream).unwrap();
+    let mut sequence = Vec::new();
+    for id in [1, 2, 1] {
+        let record = Record { lane: 0, wants_answer: false, operator: Operator::Launch(launch(id)) };
+        encoder.encode_record(&record, &mut sequence).unwrap();
+    }
+    let id = SequenceId(0);
+    put_frame(&ClientFrame::Define { number: 5, id, lane: 0, coded: sequence.into() }, &mut stream).unwrap();
+    let edits = vec![Edit { offset: 8, bytes: Bytes::from_static(&[1; 8]) }];
+    let patches = vec![Patch { at: 1, geometry: None, edits }];
+    let span = Span { sequence: id, from: 0, count: 3, patches };
+    put_frame(&ClientFrame::Advance { first: 6, span, payloads: Bytes::new() }, &mut stream).unwrap();
+    put_frame(&ClientFrame::Retire { number: 9, id }, &mut stream).unwrap();
     put_frame(&ClientFrame::Goodbye, &mut stream).unwrap();
     put_frame(&ServerFrame::Refused(Refusal::Full { limit: 8 }), &mut stream).unwrap();
     put_frame(&ServerFrame::Executed { through: 3 }, &mut stream).unwrap();

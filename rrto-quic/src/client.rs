@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::engine::{Client, ClientLimits, Lost, Submitted};
 use rrto_core::operator::{Operator, Outcome, Value};
+use rrto_core::replay::{Divergence, ReplayStatistics};
 use rrto_core::wire::{Mode, Welcome};
 use tokio::sync::Notify;
 
@@ -134,6 +135,14 @@ impl Shared {
         }
     }
 
+    /// Wakes the writer if it has something to do: in a replayed segment it has not, and waking it costs more than the
+    /// call itself.
+    fn wake_writer_for_output(&self, state: &mut State) {
+        if state.engine.has_output() {
+            self.wake_writer(state);
+        }
+    }
+
     /// Whoever waits looks at the engine again.
     fn announce(&self, state: &State) {
         if let Some(sticky) = state.engine.sticky() {
@@ -235,25 +244,25 @@ impl Link {
     ) -> Submission {
         let mut state = self.shared.lock();
         loop {
-            let number = state.engine.next_number();
-            match state.engine.handle_submit(lane, operator, payload) {
-                Submitted::Answered(outcome) => return Submission::Answered(outcome),
+            let submission = match state.engine.handle_submit(lane, operator, payload) {
+                Submitted::Answered(outcome) => Submission::Answered(outcome),
                 Submitted::Queued => {
-                    register(number);
-                    self.shared.wake_writer(&mut state);
-                    return Submission::Queued;
+                    register(state.engine.next_number() - 1);
+                    Submission::Queued
                 }
                 Submitted::Awaits(number) => {
                     register(number);
-                    self.shared.wake_writer(&mut state);
-                    return Submission::Awaits(number);
+                    Submission::Awaits(number)
                 }
                 Submitted::Full(operator_back, payload_back) => {
                     (operator, payload) = (operator_back, payload_back);
                     self.shared.wake_writer(&mut state);
                     state = self.shared.wait(state, self.shared.patience);
+                    continue;
                 }
-            }
+            };
+            self.shared.wake_writer_for_output(&mut state);
+            return submission;
         }
     }
 
@@ -271,6 +280,10 @@ impl Link {
             }
             if !std::mem::replace(&mut blocked, true) {
                 self.shared.counters.round_trips.fetch_add(1, Ordering::Relaxed);
+                // What is awaited is on its way. Until it is back, this thread has nothing better to do.
+                if state.engine.poll_search() {
+                    self.shared.wake_writer(&mut state);
+                }
             }
             state = self.shared.wait(state, self.shared.patience);
         }
@@ -314,6 +327,16 @@ impl Link {
             statistics.rtt = quic.path.rtt;
         }
         statistics
+    }
+
+    /// What replay has done; nothing in the other modes.
+    pub fn replay_statistics(&self) -> ReplayStatistics {
+        self.shared.lock().engine.replay_statistics()
+    }
+
+    /// The next run of a sequence that was given up, for the log; each is given once. Only the latest are kept.
+    pub fn poll_divergence(&self) -> Option<Divergence> {
+        self.shared.lock().engine.poll_divergence()
     }
 
     /// Says goodbye and closes, within `limit`. What has not been sent by then is dropped; every later call fails.

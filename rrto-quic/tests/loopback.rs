@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::engine::{ClientLimits, ServerLimits, Work};
+use rrto_core::engine::{ClientLimits, Ready, ServerLimits, Work};
 use rrto_core::operator::{Handle, Operator, Value};
-use rrto_core::testing::FakeDevice;
+use rrto_core::testing::{FakeDevice, Manner, kernel, launch};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::{
     Admission, ConnectError, Credentials, Gate, Link, LinkConfig, Listener, Next, ProgramMemory, ServeConfig,
@@ -51,7 +51,12 @@ fn execute(gate: &FakeGate, session: &Session) {
     loop {
         match session.next(Duration::from_secs(5)) {
             Next::Ready(Work::Operator(ready)) => session.finish(ready.number, device.execute(&ready)),
-            Next::Ready(work) => panic!("{work:?}"),
+            Next::Ready(Work::Span { first, sequence, span }) => {
+                for (number, error) in device.execute_span(first, &sequence, &span) {
+                    session.finish(number, Err(error));
+                }
+            }
+            Next::Ready(Work::Retire(_)) => {}
             Next::Idle => {}
             Next::Over(reason) => {
                 gate.over.lock().unwrap().push(reason);
@@ -125,7 +130,7 @@ fn copies_of_all_sizes_come_back_as_they_went() {
     let certs = tempfile::tempdir().unwrap();
     make_certs(certs.path());
     let server = serve(certs.path(), 8);
-    for mode in [Mode::Pipeline, Mode::Percall] {
+    for mode in [Mode::Replay, Mode::Pipeline, Mode::Percall] {
         let memory = Arc::new(Memory::default());
         let link = Link::connect(config(certs.path(), server.address, mode), memory.clone()).unwrap();
         assert_eq!(link.welcome().device.name, "fake");
@@ -139,6 +144,50 @@ fn copies_of_all_sizes_come_back_as_they_went() {
             assert_eq!(memory.0.lock().unwrap().remove(&number).as_deref(), Some(&payload[..]));
         }
     }
+}
+
+#[test]
+fn what_is_repeated_is_replayed() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let server = serve(certs.path(), 1);
+    let memory = Arc::new(Memory::default());
+    let link = Link::connect(config(certs.path(), server.address, Mode::Replay), memory.clone()).unwrap();
+    let mut expected = FakeDevice::new(16 << 20);
+    let mut number = 0;
+    for round in 0..40_u8 {
+        let payload = Bytes::from(vec![round; 100_000]);
+        let copy = Operator::CopyIn { dst: 0, bytes: 100_000, stream: STREAM };
+        let kernels = (0..100).map(|at| launch(at % 7, STREAM, kernel(at * 30, at * 50, 60, Manner::Mixes)));
+        let out = Operator::CopyOut { src: 0, bytes: 5000, stream: STREAM };
+        let calls = [(copy, Some(payload))].into_iter().chain(kernels.map(|kernel| (kernel, None)));
+        let mut output = None;
+        for (operator, payload) in calls.chain([(out, None)]) {
+            number += 1;
+            let ready = Ready {
+                number,
+                lane: 0,
+                wants_answer: true,
+                operator: operator.clone(),
+                payload: payload.clone(),
+            };
+            output = Some(expected.execute(&ready));
+            match link.submit(0, operator, payload, |_| {}) {
+                Submission::Queued => {}
+                Submission::Awaits(number) => {
+                    assert_eq!(link.wait(number), Ok(Value::None));
+                    let delivered = memory.0.lock().unwrap().remove(&number).unwrap();
+                    assert_eq!(output.take(), Some(Ok(Value::Payload(delivered.into()))));
+                }
+                answered => panic!("{answered:?}"),
+            }
+        }
+        assert_eq!(output, None);
+    }
+    let statistics = link.replay_statistics();
+    assert!(statistics.runs >= 30, "{statistics:?}");
+    assert_eq!(link.poll_divergence(), None);
+    assert_eq!(link.statistics().round_trips, 40);
 }
 
 #[test]

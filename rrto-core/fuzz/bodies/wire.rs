@@ -1,9 +1,11 @@
 //! What the `wire` fuzz target does with its input: a plain function, so that a
 //! test runs it as well.
 
+use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::wire::repeat::Decoder;
 use rrto_core::wire::{
-    BULK_HEADER_BYTES, BulkHeader, ClientFrame, FrameReader, MAX_FRAME_BYTES, ServerFrame, put_frame,
+    BULK_HEADER_BYTES, BulkHeader, ClientFrame, FrameReader, Hello, MAX_FRAME_BYTES, Mode, ServerFrame,
+    put_frame,
 };
 
 /// Reads `input` as everything that a peer can send: either side's control
@@ -17,8 +19,14 @@ pub(crate) fn wire(input: &[u8]) {
         reader.handle_bytes(piece);
         while let Ok(Some(frame)) = reader.poll_frame::<ClientFrame>() {
             assert_sendable(&frame);
-            if let ClientFrame::Operators { mut coded, .. } = frame {
-                while !coded.is_empty() && operators.decode(&mut coded).is_ok() {}
+            match frame {
+                ClientFrame::Operators { mut coded, .. } => {
+                    while !coded.is_empty() && operators.decode(&mut coded).is_ok() {}
+                }
+                ClientFrame::Define { mut coded, .. } => {
+                    while !coded.is_empty() && operators.decode_record(&mut coded).is_ok() {}
+                }
+                _ => {}
             }
         }
     }
@@ -27,6 +35,7 @@ pub(crate) fn wire(input: &[u8]) {
     while let Ok(Some(frame)) = reader.poll_frame::<ServerFrame>() {
         assert_sendable(&frame);
     }
+    serve(input);
     let mut coded = input.to_vec().into();
     let mut operators = Decoder::default();
     while operators.decode(&mut coded).is_ok() && !coded.is_empty() {}
@@ -34,6 +43,30 @@ pub(crate) fn wire(input: &[u8]) {
         && let Ok(decoded) = BulkHeader::decode(header)
     {
         assert_eq!(decoded.encode(), *header);
+    }
+}
+
+/// What a server does with `input` after a hello: it executes what it can, or the session ends.
+fn serve(input: &[u8]) {
+    let mut server = Server::new(ServerLimits::default());
+    let mut hello = Vec::new();
+    assert!(put_frame(&ClientFrame::Hello(Hello::new(Mode::Replay, "fuzz")), &mut hello).is_ok());
+    assert!(server.handle_control(&hello).is_ok());
+    // A frame's damage ends the session: what came before it is executed all the same.
+    let _ = server.handle_control(input);
+    let mut next = 1;
+    while let Ok(Some(work)) = server.poll_ready() {
+        match work {
+            Work::Operator(ready) => {
+                assert!(ready.number >= next, "in order");
+                next = ready.number + 1;
+            }
+            Work::Span { first, sequence, span } => {
+                assert!(first >= next && sequence.check(&span).is_ok(), "in order, and what it says it is");
+                next = first + u64::from(span.count);
+            }
+            Work::Retire(_) => {}
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! A sequence as the client knows it.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
 use super::segments;
-use crate::log::{Fingerprint, fold};
+use crate::log::fold;
 use crate::operator::{Handle, Operator, Patch, Sequence, SequenceId};
 
 /// Launches of one run that may differ without having differed when the sequence was found; and one more for every
@@ -32,8 +35,9 @@ impl Known {
     pub(super) fn new(id: SequenceId, sequence: Sequence, mut patched: Vec<u32>) -> Self {
         let operators = sequence.operators();
         let count = sequence.len();
+        let hasher = FixedState::default();
         let prefixes = operators.iter().scan(0, |prefix, operator| {
-            *prefix = fold(*prefix, Fingerprint::of(operator).exact);
+            *prefix = fold(*prefix, hasher.hash_one(operator));
             Some(*prefix)
         });
         let prefixes = std::iter::once(0).chain(prefixes).collect();

@@ -139,6 +139,10 @@ async fn write_control(
                 // The receiver lives as long as this future does.
                 let _ = bulk_queue.send(payload);
             }
+            // With nothing to send there is time to look for what the program repeats.
+            if out.is_empty() && state.engine.poll_search() {
+                continue;
+            }
             state.writer_idle = out.is_empty();
             state.engine.said_goodbye() || state.engine.lost().is_some()
         };
