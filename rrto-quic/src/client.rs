@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::engine::{Client, ClientLimits, Lost, Submitted};
 use rrto_core::operator::{Operator, Outcome, Value};
+use rrto_core::replay::ReplayStatistics;
 use rrto_core::wire::{Mode, Welcome};
 use tokio::sync::Notify;
 
@@ -314,6 +315,11 @@ impl Link {
             statistics.rtt = quic.path.rtt;
         }
         statistics
+    }
+
+    /// What replay has done so far; nothing in the other modes.
+    pub fn replay_statistics(&self) -> ReplayStatistics {
+        self.shared.lock().engine.replay_statistics()
     }
 
     /// Says goodbye and closes, within `limit`. What has not been sent by then is dropped; every later call fails.

@@ -165,7 +165,7 @@ mod tests {
     fn defaults() {
         let config =
             config(&[("RRTO_SERVER", "gpu:4433"), ("RRTO_CERTS", "/c"), ("RRTO_ROBOT", "r.1")]).unwrap();
-        assert_eq!((config.server.as_str(), config.mode), ("gpu:4433", Mode::Pipeline));
+        assert_eq!((config.server.as_str(), config.mode), ("gpu:4433", Mode::Replay));
         assert_eq!(config.credentials.ca, Path::new("/c/ca.pem"));
         assert_eq!(config.credentials.certificate, Path::new("/c/robots/r.1.pem"));
         assert_eq!(config.connect_timeout.as_millis(), u128::from(CONNECT_TIMEOUT_MS));

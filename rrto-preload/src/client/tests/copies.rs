@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rrto_core::engine::{ClientLimits, Submitted};
 use rrto_core::operator::{MAX_PAYLOAD_BYTES, Outcome};
+use rrto_core::replay::ReplayStatistics;
 use rrto_core::testing::{FakeDevice, Pair};
 use rrto_quic::{LinkStatistics, ProgramMemory};
 
@@ -73,6 +74,10 @@ impl Remote for Arc<Engines> {
 
     fn statistics(&self) -> LinkStatistics {
         LinkStatistics::default()
+    }
+
+    fn replay_statistics(&self) -> ReplayStatistics {
+        ReplayStatistics::default()
     }
 
     fn close(&self, _: Duration) {}
