@@ -127,16 +127,18 @@ proptest! {
     fn copies_keep_their_order_on_host_memory(
         steps in prop::collection::vec(step(2000), 1..40),
         pinned in any::<bool>(),
-        percall in any::<bool>(),
+        (mode, _) in prop::sample::select(&Mode::NAMES),
+        // What is repeated often enough is replayed.
+        rounds in 1..7_usize,
     ) {
-        let (client, engines) = engines(if percall { Mode::Percall } else { Mode::Pipeline }, DEVICE_BYTES);
+        let (client, engines) = engines(mode, DEVICE_BYTES);
         let call = call(&client);
         let mut host: Vec<u8> = (0..2000_u32).map(|at| (at * 7) as u8).collect();
         let (mut host_model, mut device_model) = (host.clone(), vec![0; DEVICE_BYTES]);
         if pinned {
             call.register_host(HostAddress::to(&mut host), 2000, 0).unwrap();
         }
-        for step in steps {
+        for step in std::iter::repeat_n(steps, rounds).flatten() {
             match step {
                 Step::In { from, to, bytes } => {
                     let source = HostAddress::from(&host[from..]);
