@@ -1,13 +1,5 @@
 //! What recording costs an operator: noting it, and the search's work whenever the program waits. At most 200 ns, and
-//! the same for a program that runs for long. `repeated` is an inference again and again, `noise` never repeats anything
-//! and includes making the operators, which `making noise` is by itself.
-//!
-//! Measured on 2026-11-21, x86-64 server at 2.5 GHz that was busy with other work, processor time an operator:
-//!
-//! | operators | repeated | noise | making noise |
-//! |---|---|---|---|
-//! | 10^5 | 77 ns | 229 ns | 79 ns |
-//! | 10^6 | 101 ns | 252 ns | 80 ns |
+//! the same for a program that runs for long.
 
 use std::borrow::Borrow;
 use std::hint::black_box;

@@ -12,11 +12,11 @@ use crate::search::{COMPARED, Candidate};
 pub const MIN_PATCHED: usize = 4;
 
 /// Of more, one in so many operators of the sequence: where more than that changes, the changes are the message.
-pub const OPERATORS_A_PATCH: usize = 8;
+pub const OPERATORS_A_PATCH: usize = 2;
 
 /// What may have to be patched in one occurrence, bytes: a few inferences a second may send that much besides their
 /// input.
-pub const MAX_PATCH_BYTES: usize = 512;
+pub const MAX_PATCH_BYTES: usize = 8 << 10;
 
 /// Why a candidate is no sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
