@@ -61,7 +61,7 @@ pub enum Mode {
 
 impl Mode {
     /// All modes, by name.
-    const NAMES: [(Mode, &'static str); 3] =
+    pub const NAMES: [(Mode, &'static str); 3] =
         [(Mode::Percall, "percall"), (Mode::Pipeline, "pipeline"), (Mode::Replay, "replay")];
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::operator::{Operator, Outcome};
+use rrto_core::replay::ReplayStatistics;
 use rrto_quic::{Link, LinkStatistics, Submission};
 
 /// What executes operators in order: a [`Link`], or a test's stand-in. See there for what each method promises.
@@ -32,6 +33,9 @@ pub(crate) trait Remote: Send + Sync {
 
     /// What has been carried so far.
     fn statistics(&self) -> LinkStatistics;
+
+    /// What replay has done so far.
+    fn replay_statistics(&self) -> ReplayStatistics;
 
     /// Says goodbye, within `limit`.
     fn close(&self, limit: Duration);
@@ -66,6 +70,10 @@ impl Remote for Link {
 
     fn statistics(&self) -> LinkStatistics {
         Link::statistics(self)
+    }
+
+    fn replay_statistics(&self) -> ReplayStatistics {
+        Link::replay_statistics(self)
     }
 
     fn close(&self, limit: Duration) {

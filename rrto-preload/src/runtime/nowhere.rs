@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::operator::{KernelInfo, Operator, Outcome, Value};
+use rrto_core::replay::ReplayStatistics;
 use rrto_quic::{LinkStatistics, Submission};
 
 use crate::client::Remote;
@@ -41,6 +42,10 @@ impl Remote for Nowhere {
 
     fn statistics(&self) -> LinkStatistics {
         LinkStatistics::default()
+    }
+
+    fn replay_statistics(&self) -> ReplayStatistics {
+        ReplayStatistics::default()
     }
 
     fn close(&self, _: Duration) {}

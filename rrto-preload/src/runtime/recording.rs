@@ -15,6 +15,7 @@ use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::log::recording::{Became, Event, Writer, summary};
 use rrto_core::operator::{Operator, Outcome};
+use rrto_core::replay::ReplayStatistics;
 use rrto_core::wire::repeat::Record;
 use rrto_quic::{LinkStatistics, Submission};
 
@@ -178,6 +179,10 @@ impl<R: Remote> Remote for Recording<R> {
 
     fn statistics(&self) -> LinkStatistics {
         self.remote.statistics()
+    }
+
+    fn replay_statistics(&self) -> ReplayStatistics {
+        self.remote.replay_statistics()
     }
 
     fn close(&self, limit: Duration) {

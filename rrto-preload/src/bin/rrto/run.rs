@@ -29,7 +29,8 @@ use crate::library::{Library, LibraryArgs};
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// How calls travel: percall waits for each, pipeline only where the program needs an answer, replay also learns what repeats
+    /// How calls travel: replay sends what the program repeats as one word, pipeline sends every call and waits only where
+    /// the program needs an answer, percall waits for each call [default: replay]
     #[arg(long, env = "RRTO_MODE", hide_env_values = true, default_value_t, hide_default_value = true, value_parser = mode_parser())]
     pub(crate) mode: Mode,
     /// What the library says on standard error (or in the file that RRTO_LOG_FILE names) [default: error]
@@ -45,7 +46,7 @@ pub(crate) struct RunArgs {
         num_args = 0..=1, require_equals = true, default_missing_value = STANDARD_ERROR
     )]
     pub(crate) report: Option<PathBuf>,
-    /// Write a timeline of calls and waits to FILE when the program ends, for https://ui.perfetto.dev
+    /// Write a timeline of calls and waits to FILE when the program ends, for Perfetto (ui.perfetto.dev) or chrome://tracing
     #[arg(long, env = "RRTO_TRACE", hide_env_values = true, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
@@ -68,7 +69,7 @@ The same without this command:
   LD_PRELOAD=/path/to/librrto_preload.so RRTO_SERVER=gpu.lan:7786 RRTO_CERTS=~/.config/rrto ./my_cuda_program";
 
 fn mode_parser() -> impl TypedValueParser<Value = Mode> {
-    PossibleValuesParser::new(["percall", "pipeline", "replay"]).try_map(|mode| mode.parse::<Mode>())
+    PossibleValuesParser::new(Mode::NAMES.map(|(_, name)| name)).try_map(|mode| mode.parse::<Mode>())
 }
 
 /// Why the program was not started, by the exit status that `env`, `nice` and `timeout` give for it.

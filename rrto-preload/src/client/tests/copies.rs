@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rrto_core::engine::{ClientLimits, Submitted};
 use rrto_core::operator::{MAX_PAYLOAD_BYTES, Outcome};
+use rrto_core::replay::ReplayStatistics;
 use rrto_core::testing::{FakeDevice, Pair};
 use rrto_quic::{LinkStatistics, ProgramMemory};
 
@@ -75,6 +76,10 @@ impl Remote for Arc<Engines> {
         LinkStatistics::default()
     }
 
+    fn replay_statistics(&self) -> ReplayStatistics {
+        ReplayStatistics::default()
+    }
+
     fn close(&self, _: Duration) {}
 }
 
@@ -122,16 +127,18 @@ proptest! {
     fn copies_keep_their_order_on_host_memory(
         steps in prop::collection::vec(step(2000), 1..40),
         pinned in any::<bool>(),
-        percall in any::<bool>(),
+        (mode, _) in prop::sample::select(&Mode::NAMES),
+        // What is repeated often enough is replayed.
+        rounds in 1..7_usize,
     ) {
-        let (client, engines) = engines(if percall { Mode::Percall } else { Mode::Pipeline }, DEVICE_BYTES);
+        let (client, engines) = engines(mode, DEVICE_BYTES);
         let call = call(&client);
         let mut host: Vec<u8> = (0..2000_u32).map(|at| (at * 7) as u8).collect();
         let (mut host_model, mut device_model) = (host.clone(), vec![0; DEVICE_BYTES]);
         if pinned {
             call.register_host(HostAddress::to(&mut host), 2000, 0).unwrap();
         }
-        for step in steps {
+        for step in std::iter::repeat_n(steps, rounds).flatten() {
             match step {
                 Step::In { from, to, bytes } => {
                     let source = HostAddress::from(&host[from..]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::operator::{Operator, Outcome, Value};
+use rrto_core::replay::ReplayStatistics;
 use rrto_quic::{LinkStatistics, Submission};
 
 use super::Remote;
@@ -92,6 +93,10 @@ impl Remote for Arc<Recorder> {
 
     fn statistics(&self) -> LinkStatistics {
         LinkStatistics::default()
+    }
+
+    fn replay_statistics(&self) -> ReplayStatistics {
+        ReplayStatistics::default()
     }
 
     fn close(&self, _: Duration) {}

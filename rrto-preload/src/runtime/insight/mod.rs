@@ -65,6 +65,7 @@ impl Insight {
                 server: &config.server,
                 elapsed: self.elapsed(),
                 link: remote.statistics(),
+                replay: remote.replay_statistics(),
                 calls: crate::calls::counts(),
                 inferences: self.inferences.as_ref().map(Inferences::summary).unwrap_or_default(),
             };

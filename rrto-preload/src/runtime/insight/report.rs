@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rrto_core::api::{Class, Function};
+use rrto_core::replay::{Reason, ReplayStatistics, SequenceStatistics};
 use rrto_core::wire::Mode;
 use rrto_quic::LinkStatistics;
 use serde_json::{Value, json};
@@ -20,6 +21,12 @@ const STANDARD_ERROR: &str = "-";
 
 /// The most called functions are named, so many of them.
 const NAMED_FUNCTIONS: usize = 8;
+
+/// So many sequences are shown, those that ran most.
+const SHOWN_SEQUENCES: usize = 10;
+
+/// Of so many sequences it is told why the latest run that was given up was.
+const TOLD_DIVERGENCES: usize = 3;
 
 /// Every class with its name in a report.
 const CLASSES: [(Class, &str); 8] = [
@@ -64,6 +71,7 @@ pub(super) struct Report<'a> {
     /// Since the session's beginning.
     pub(super) elapsed: Duration,
     pub(super) link: LinkStatistics,
+    pub(super) replay: ReplayStatistics,
     /// Calls of each function that was called.
     pub(super) calls: Vec<(Function, u64)>,
     pub(super) inferences: Summary,
@@ -103,6 +111,7 @@ impl Report<'_> {
             "elapsed_ms": ms(self.elapsed),
             "calls": { "by_class": by_class, "by_function": by_function },
             "link": link_json(&self.link),
+            "replay": self.replay,
             "inferences": {
                 "count": count,
                 "median_ms": ms(median),
@@ -157,6 +166,53 @@ impl Report<'_> {
         )
     }
 
+    fn replay_section(&self, text: &mut String) -> fmt::Result {
+        let replay = &self.replay;
+        if replay.found == 0 {
+            return Ok(());
+        }
+        writeln!(text, "\n  sequence  thread  operators  segments        runs     patched  given up")?;
+        let mut sequences: Vec<_> = replay.sequences.iter().collect();
+        sequences.sort_by_key(|sequence| std::cmp::Reverse(sequence.runs));
+        for sequence in sequences.iter().take(SHOWN_SEQUENCES) {
+            let SequenceStatistics { id, lane, operators, segments, live, .. } = sequence;
+            let given_up: u64 = sequence.divergences.values().sum();
+            writeln!(
+                text,
+                "  {id:>8}{lane:>8}{:>11}{:>10}{:>12}{:>12}{:>10}{}",
+                Grouped((*operators).into()),
+                Grouped((*segments).into()),
+                Grouped(sequence.runs),
+                Grouped(sequence.patched_operators),
+                Grouped(given_up),
+                if *live { "" } else { "  retired" }
+            )?;
+        }
+        writeln!(
+            text,
+            "    {} operators replayed, {} of them patched, and {} sent one by one; {} sequences found, {} retired",
+            Grouped(replay.replayed_operators),
+            Grouped(replay.patched_operators),
+            Grouped(replay.recorded_operators),
+            Grouped(replay.found),
+            Grouped(replay.retired)
+        )?;
+        let reasons = replay
+            .divergences
+            .iter()
+            .map(|(reason, count)| format!("{} {}", Grouped(*count), words(*reason)));
+        let reasons: Vec<_> = reasons.collect();
+        if !reasons.is_empty() {
+            writeln!(text, "    given up: {}", reasons.join(", "))?;
+        }
+        let told =
+            sequences.iter().filter_map(|sequence| Some((sequence.id, sequence.last_divergence.as_ref()?)));
+        for (id, last) in told.take(TOLD_DIVERGENCES) {
+            writeln!(text, "    the latest of sequence {id}: {last}")?;
+        }
+        Ok(())
+    }
+
     fn inferences_section(&self, text: &mut String) -> fmt::Result {
         let Summary { count, median, p90, longest } = self.inferences;
         if count == 0 {
@@ -187,8 +243,23 @@ impl fmt::Display for Report<'_> {
         )?;
         self.calls_section(&mut text)?;
         self.link_section(&mut text)?;
+        self.replay_section(&mut text)?;
         self.inferences_section(&mut text)?;
         f.write_str(&text)
+    }
+}
+
+/// Why a run is given up, in words.
+fn words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Operator => "another call",
+        Reason::Arguments => "other arguments",
+        Reason::TooManyPatches => "too many patches",
+        Reason::Unrepeatable => "something made, ended or asked for",
+        Reason::Error => "an error",
+        Reason::Destroyed => "something destroyed",
+        Reason::Displaced => "displaced by a newer sequence",
+        Reason::Lost => "the session's end",
     }
 }
 
@@ -226,6 +297,7 @@ mod tests {
                 rtt: Duration::from_micros(10_250),
                 ..LinkStatistics::default()
             },
+            replay: ReplayStatistics::default(),
             calls: vec![
                 (Function::cuCtxGetDevice, 1_000_000),
                 (Function::cuLaunchKernel, 11_000),
@@ -270,6 +342,51 @@ rrto: process PID, pipeline on gpu:1, 2.50 s
     fn what_there_was_none_of_is_left_out() {
         let text = Report { inferences: Summary::default(), ..report() }.to_string();
         assert!(!text.contains("inferences") && !text.contains("blocking"), "{text}");
+    }
+
+    fn replayed() -> ReplayStatistics {
+        let sequence = SequenceStatistics {
+            id: 1,
+            lane: 0,
+            operators: 1_250,
+            segments: 12,
+            runs: 1_000,
+            patched_operators: 2_000,
+            live: true,
+            divergences: [(Reason::Operator, 2), (Reason::Unrepeatable, 1)].into(),
+            last_divergence: Some("at 7: MemAlloc".into()),
+            ..SequenceStatistics::default()
+        };
+        let retired = SequenceStatistics { id: 0, live: false, runs: 1, ..SequenceStatistics::default() };
+        ReplayStatistics {
+            found: 2,
+            retired: 1,
+            replayed_operators: 1_250_000,
+            recorded_operators: 5_000,
+            patched_operators: 2_000,
+            divergences: sequence.divergences.clone(),
+            sequences: vec![retired, sequence],
+            ..ReplayStatistics::default()
+        }
+    }
+
+    #[test]
+    fn sequences_are_a_table_too() {
+        let text = Report { replay: replayed(), ..report() }.to_string();
+        let expected = "
+  sequence  thread  operators  segments        runs     patched  given up
+         1       0      1,250        12       1,000       2,000         3
+         0       0          0         0           1           0         0  retired
+    1,250,000 operators replayed, 2,000 of them patched, and 5,000 sent one by one; 2 sequences found, 1 retired
+    given up: 2 another call, 1 something made, ended or asked for
+    the latest of sequence 1: at 7: MemAlloc
+";
+        assert!(text.contains(expected), "{text}");
+        let json = Report { replay: replayed(), ..report() }.json();
+        assert_eq!(
+            json["replay"]["sequences"][1]["divergences"],
+            json!({ "operator": 2, "unrepeatable": 1 })
+        );
     }
 
     #[test]

@@ -27,8 +27,10 @@ const PROGRAM: u32 = 1;
 const LINK: u32 = 2;
 const PROCESSES: [(u32, &str); 2] = [(PROGRAM, "program"), (LINK, "link")];
 
+type Counter = fn(&LinkStatistics) -> u64;
+
 /// What of the link is shown as counters.
-const COUNTERS: [(&str, fn(&LinkStatistics) -> u64); 6] = [
+const COUNTERS: [(&str, Counter); 6] = [
     ("operators", |link| link.operators),
     ("round trips", |link| link.round_trips),
     ("control bytes up", |link| link.control_bytes_up),

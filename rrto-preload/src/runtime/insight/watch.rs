@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::operator::{Operator, Outcome};
+use rrto_core::replay::ReplayStatistics;
 use rrto_quic::{LinkStatistics, ProgramMemory, Submission};
 
 use super::Insight;
@@ -78,6 +79,10 @@ impl Remote for Watch {
 
     fn statistics(&self) -> LinkStatistics {
         self.remote.statistics()
+    }
+
+    fn replay_statistics(&self) -> ReplayStatistics {
+        self.remote.replay_statistics()
     }
 
     fn close(&self, limit: Duration) {

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rrto_core::log::recording::Reader;
 use rrto_core::operator::{Handle, Value};
+use rrto_core::replay::ReplayStatistics;
 use rrto_core::wire::Answer;
 
 use super::*;
@@ -45,6 +46,10 @@ impl Remote for Numbers {
 
     fn statistics(&self) -> LinkStatistics {
         LinkStatistics::default()
+    }
+
+    fn replay_statistics(&self) -> ReplayStatistics {
+        ReplayStatistics::default()
     }
 
     fn close(&self, _: Duration) {}

@@ -12,8 +12,9 @@ use serde_json::Value;
 use super::scene::{Program, Scene};
 use crate::library::Library;
 
-/// Inferences of the shorter run, which are not counted: the first ones fill caches and QUIC's estimates.
-pub(super) const WARM_UP: u32 = 5;
+/// Inferences of the shorter run, which are not counted: the first ones fill caches and QUIC's estimates, and replay has
+/// to see an inference a few times before it knows it.
+pub(super) const WARM_UP: u32 = 10;
 
 /// What the program itself has to send for an inference: a frame of 32 x 32 pixels of 3 bytes.
 pub(super) const PAYLOAD_UP_BYTES: u64 = 32 * 32 * 3;

@@ -1,4 +1,4 @@
-//! `rrto demo`: server, link, and an ordinary CUDA program on this machine, measured in both modes.
+//! `rrto demo`: server, link, and an ordinary CUDA program on this machine, measured in all modes.
 
 mod measure;
 mod scene;
@@ -22,8 +22,8 @@ const LINK_RTT_MS: u32 = 10;
 /// See it work on this machine, without a GPU or a network
 ///
 /// Compiles a small convolutional network, an ordinary CUDA program that knows nothing of RRTO, and runs it against
-/// rrto-gpud with its software GPU, over QUIC on loopback and through an emulated link of 10 ms, in the modes percall and
-/// pipeline. Every output is checked against the same network computed on the CPU. Needs a C compiler.
+/// rrto-gpud with its software GPU, over QUIC on loopback and through an emulated link of 10 ms, in the modes percall,
+/// pipeline and replay. Every output is checked against the same network computed on the CPU. Needs a C compiler.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct DemoArgs {
@@ -65,11 +65,11 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<()> {
 
     let mut measured = Vec::new();
     for path in &paths {
-        for mode in [Mode::Percall, Mode::Pipeline] {
-            progress(&format!("Running it: {}, {mode}...", path.name));
+        for (mode, name) in Mode::NAMES {
+            progress(&format!("Running it: {}, {name}...", path.name));
             let measurement =
                 measure::measure(&scene, &library, &program, &path.address, mode, arguments.inferences)
-                    .with_context(|| format!("{}, {mode}", path.name))?;
+                    .with_context(|| format!("{}, {name}", path.name))?;
             measured.push((path, mode, measurement));
         }
     }
@@ -143,7 +143,7 @@ fn as_text(measured: &[Measured<'_>], arguments: &DemoArgs) -> String {
         measured.len(),
         arguments.inferences + measure::WARM_UP
     );
-    if measured.len() == 2 {
+    if measured.len() == Mode::NAMES.len() {
         text += "There is no rrto-netem beside rrto; with it there would be rows for a 10 ms link too.\n";
     }
     text
