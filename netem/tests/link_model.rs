@@ -312,3 +312,16 @@ fn a_timeline_that_makes_no_sense_is_refused() {
         assert!(Timeline::new(&made, repeat_ms.map(ms), true).is_err(), "{pieces:?} {repeat_ms:?}");
     }
 }
+
+#[test]
+fn stalls_longer_than_the_pieces_of_a_repeating_script_end() {
+    let stalls = |lasts_ms| Params {
+        rate_bps: MBPS,
+        stall: Some(Burst { every: ms(1), lasts: ms(lasts_ms), exact: true }),
+        ..Params::default()
+    };
+    let mut link = script(&[(0, stalls(40)), (10, stalls(41))], Some(20));
+    for packet in 0..100 {
+        assert!(delivered(link.enqueue(ms(packet * 100), 1000)).is_some());
+    }
+}

@@ -44,10 +44,13 @@ impl Bursts {
         let span = timeline.at(now);
         let burst = (self.pick)(&span.params);
         if burst != self.burst {
-            // Gaps have no memory, so a new one may be drawn at any time. A burst that is on goes on for a newly drawn time.
+            // Gaps have no memory, so a new one may be drawn at any time. A burst that is on does not end later than it
+            // was going to: drawn anew at every piece of a script, one that lasts longer than the pieces would never end.
+            let ends_at = if self.on { self.toggles_at } else { NEVER };
             self.burst = burst;
             self.on &= burst.is_some();
-            self.toggles_at = self.draw(now);
+            let drawn = self.draw(now);
+            self.toggles_at = if self.on { drawn.min(ends_at) } else { drawn };
         } else if self.toggles_at <= now {
             self.on = !self.on;
             self.toggles_at = self.draw(now);

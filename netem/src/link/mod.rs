@@ -202,7 +202,8 @@ impl Direction {
     /// the stalls between. [`NEVER`] if the script ends with a link that stands still.
     fn departure(&mut self, start: u64, wire_bytes: u64) -> u64 {
         let mut at = start;
-        let mut bits = u128::from(wire_bytes) * 8;
+        // In bits times nanoseconds a second, so that no piece, however short, is lost to rounding.
+        let mut work = u128::from(wire_bytes) * 8 * NANOS_PER_SECOND;
         loop {
             let span = self.timeline.at(at);
             if span.params.outage == Outage::Hold {
@@ -222,12 +223,12 @@ impl Direction {
             }
             let rate = u128::from(span.params.rate_bps);
             let end = span.end.min(stall_changes_at);
-            // Rounded against the sender both times: the rate is never exceeded, not even by a bit.
-            let done = u128::from(at) + (bits * NANOS_PER_SECOND).div_ceil(rate);
+            // Rounded against the sender: the rate is never exceeded, not even by a bit.
+            let done = u128::from(at) + work.div_ceil(rate);
             if end == NEVER || done <= u128::from(end) {
                 return u64::try_from(done).unwrap_or(NEVER);
             }
-            bits -= u128::from(end - at) * rate / NANOS_PER_SECOND;
+            work -= u128::from(end - at) * rate;
             at = end;
         }
     }

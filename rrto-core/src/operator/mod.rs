@@ -11,6 +11,7 @@
 
 mod launch;
 mod sequence;
+mod tensor_map;
 mod value;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub use launch::{
     Geometry, LAUNCH_ATTRIBUTE_VALUE_BYTES, Launch, LaunchAttribute, MAX_LAUNCH_ATTRIBUTES, MAX_PARAM_BYTES,
 };
 pub use sequence::{Edit, MAX_SEQUENCE_OPERATORS, MAX_SEQUENCES, Patch, Sequence, SequenceId, Span};
+pub use tensor_map::{MAX_TENSOR_RANK, TensorMap};
 pub use value::{KernelInfo, Outcome, Value};
 
 /// A virtual handle: what the program holds instead of a driver pointer (stream, event, module, library, kernel,
@@ -38,9 +40,6 @@ pub const MAX_PAYLOAD_BYTES: u64 = 1 << 20;
 /// The longest kernel, global or program name that travels, bytes. Mangled C++ template names of real libraries
 /// reach a few kB.
 pub const MAX_NAME_BYTES: usize = 64 << 10;
-
-/// How many ranks a tensor map can have (CUDA driver API, `cuTensorMapEncodeTiled`).
-pub const MAX_TENSOR_RANK: usize = 5;
 
 /// A call that the server executes. Fields keep the meaning and unit of the driver API; sizes are in bytes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -339,31 +338,6 @@ pub enum Operator {
     Launch(Launch),
 }
 
-/// The arguments that the tensor-map encoders share (CUDA driver API, section "Tensor Map Object Management").
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct TensorMap {
-    /// `CUtensorMapDataType`.
-    pub data_type: u32,
-    /// Device address of the tensor.
-    pub address: u64,
-    /// Elements per dimension; its length is the rank, at most [`MAX_TENSOR_RANK`].
-    pub dims: Vec<u64>,
-    /// Bytes per stride; one fewer than the rank.
-    pub strides: Vec<u64>,
-    /// Elements of the box per dimension.
-    pub box_dims: Vec<u32>,
-    /// Stride of elements per dimension.
-    pub element_strides: Vec<u32>,
-    /// `CUtensorMapInterleave`.
-    pub interleave: u32,
-    /// `CUtensorMapSwizzle`.
-    pub swizzle: u32,
-    /// `CUtensorMapL2promotion`.
-    pub l2_promotion: u32,
-    /// `CUtensorMapFloatOOBfill`.
-    pub oob_fill: u32,
-}
-
 /// What an operator does to the stream it is on, for knowing what is still outstanding there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StreamEffect {
@@ -486,16 +460,5 @@ impl Operator {
             Launch(launch) => launch.check_limits(),
             _ => Ok(()),
         }
-    }
-}
-
-impl TensorMap {
-    fn check_rank(&self, box_rank: usize) -> Result<(), &'static str> {
-        let rank = self.dims.len();
-        let fits = (1..=MAX_TENSOR_RANK).contains(&rank)
-            && self.strides.len() + 1 == rank
-            && self.box_dims.len() == box_rank
-            && self.element_strides.len() == rank;
-        if fits { Ok(()) } else { Err("a tensor map's arrays do not fit its rank") }
     }
 }
