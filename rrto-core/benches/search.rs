@@ -1,9 +1,9 @@
 //! What recording costs an operator: noting it, and the search's work whenever the program waits. At most 200 ns, and
-//! the same for a program that runs for long. `repeated` is an inference again and again; `noise` never repeats anything
-//! and includes making the operators, which `making noise` is by itself.
+//! the same for a program that runs for long. `repeated` is an inference again and again; `noise` never repeats
+//! anything and includes making the operators, which `making noise` is by itself.
 //!
-//! Measured on 2026-11-21 on a shared x86-64 server (Xeon, 2.5 GHz), least processor time of 6 runs in ns an operator. That
-//! is not what criterion shows, which counts the time of others on such a machine, too.
+//! Measured on 2026-11-21 on a shared x86-64 server (Xeon, 2.5 GHz), least processor time of 6 runs in ns an
+//! operator. That is not what criterion shows, which counts the time of others on such a machine, too.
 //!
 //! | operators | repeated | noise | making noise | recording noise |
 //! |---|---|---|---|---|
@@ -61,8 +61,8 @@ fn noise() -> impl Iterator<Item = Operator> {
     (0..).flat_map(|run| inference(move |at| run * INFERENCE_OPERATORS + at))
 }
 
-/// A recorder all of whose memory has been used once: while it is new, touching it adds up to 240 ns to each of the first ten
-/// thousand operators.
+/// A recorder all of whose memory has been used once: while it is new, touching it adds up to 240 ns to each of the
+/// first ten thousand operators.
 fn warm_recorder() -> Recorder {
     let mut recorder = Recorder::new(RecorderLimits::default());
     record(&mut recorder, noise().take(WARM_UP_OPERATORS));

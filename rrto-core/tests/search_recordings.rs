@@ -16,12 +16,12 @@ use rrto_core::verify::{Found, Recorder};
 use rrto_core::wire::Answer;
 use rrto_core::wire::repeat::Record;
 
-/// A recording: its file's name up to the first dot, and the sequences that are found, in that order. Of each, the number of
-/// operators and how many of them are patched.
+/// A recording: its file's name up to the first dot, and the sequences that are found, in that order. Of each, the
+/// number of operators and how many of them are patched.
 type Expected = (&'static str, &'static [(usize, usize)]);
 
-/// Stock PyTorch on an H200. Every one of its inferences differs from all others, because kernels get structures with bytes
-/// that nobody set.
+/// Stock PyTorch on an H200. Every one of its inferences differs from all others, because kernels get structures with
+/// bytes that nobody set.
 const EXPECTED: &[Expected] = &[
     ("convnext_base", &[(399, 78)]),
     (
