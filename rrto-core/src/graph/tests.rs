@@ -87,7 +87,7 @@ fn events_pass_dependencies_between_streams() {
 }
 
 fn one(start: u64, bytes: u64) -> Vec<Range<u64>> {
-    Vec::from([start..start + bytes])
+    std::iter::once(start..start + bytes).collect()
 }
 
 /// Accesses of an operator: ranges read, ranges written.

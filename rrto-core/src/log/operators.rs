@@ -110,7 +110,8 @@ impl OperatorLog {
         }
     }
 
-    /// Prepares an operator for [`push`](Self::push); gives its fingerprint. `None` for one that is too long for the log.
+    /// Prepares an operator for [`push`](Self::push); gives its fingerprint. `None` for one that is too long for the
+    /// log.
     pub fn prepare(&mut self, operator: &Operator) -> Option<Fingerprint> {
         self.fingerprint = encode(operator, &mut self.prepared);
         if self.prepared.len() + size_of::<u32>() > self.most_bytes / OPERATORS_IN_RING {
@@ -188,8 +189,8 @@ impl OperatorLog {
         (place % self.bytes.len().max(1) as u64) as usize
     }
 
-    /// The place of what was prepared: where it has been stored before, or where it is now. What is in the older half of
-    /// the ring is stored again, so that what shares it is not soon without it.
+    /// The place of what was prepared: where it has been stored before, or where it is now. What is in the older half
+    /// of the ring is stored again, so that what shares it is not soon without it.
     fn share(&mut self, exact: u64) -> u64 {
         let slot = exact as usize & (self.most_entries - 1);
         let latest = self.latest.get(slot).copied().unwrap_or_default();

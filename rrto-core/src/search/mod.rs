@@ -3,8 +3,9 @@
 //! The RRTO paper (section IV-B, Algorithm 3) looks for the longest run of operators between one that depends on none
 //! and one on which none depends, with which the whole log can be covered by repetition. That takes time with every
 //! operator that grows with the log. This search finds the same runs in constant time an operator: every lane's
-//! operators are cut into *phrases* where what has happened says so, and a phrase that occurs again has the same hash. A run
-//! between two points where the program waits is one phrase or several; the log is covered by them in turn.
+//! operators are cut into *phrases* where what has happened says so, and a phrase that occurs again has the same
+//! hash. A run between two points where the program waits is one phrase or several; the log is covered by them in
+//! turn.
 //!
 //! Nothing here needs to be proven: a [`Candidate`] is a guess.
 
@@ -32,7 +33,8 @@ pub const EXACT_OCCURRENCES: u32 = COMPARED as u32;
 /// ones: buffers that take turns by two or three are exact repetitions, with a longer period.
 pub const SHAPE_OCCURRENCES: u32 = 4;
 
-/// Occurrences of a shape that make a candidate with patches if none of them was an exact one, new or not: garbage that takes a few values only is neither new each time nor the same often enough.
+/// Occurrences of a shape that make a candidate with patches if none of them was an exact one, new or not: garbage
+/// that takes a few values only is neither new each time nor the same often enough.
 pub const SHAPE_PATIENCE: u32 = 12;
 
 /// The log holds at least this many of the longest phrases, so that what has occurred can still be compared.

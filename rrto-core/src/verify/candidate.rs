@@ -8,8 +8,8 @@ use crate::search::{COMPARED, Candidate};
 
 /// What patches may be of an occurrence, one byte in so many: where it is more, the changes are the message.
 ///
-/// How many places are patched does not count. Programs pass structures with bytes in them that nobody ever set, which are
-/// different in each call: in half of PyTorch's launches, some 3 bytes in 100 of an inference.
+/// How many places are patched does not count. Programs pass structures with bytes in them that nobody ever set,
+/// which are different in each call: in half of PyTorch's launches, some 3 bytes in 100 of an inference.
 pub const BYTES_A_PATCH_BYTE: usize = 8;
 
 /// What patches may be of any occurrence, bytes.

@@ -6,8 +6,9 @@
 //! - *input* or *output slot*: a copy from or to the host; equal too, and only the payload differs,
 //! - *patched*: a launch whose geometry or parameters differ, within limits.
 //!
-//! The recorder is called with every operator that is not replayed, so noting one is cheap ([`Recorder::handle_operator`]) and all
-//! that takes longer is left for when a thread is about to wait anyway ([`Recorder::poll_sequence`]).
+//! The recorder is called with every operator that is not replayed, so noting one is cheap
+//! ([`Recorder::handle_operator`]) and all that takes longer is left for when a thread is about to wait anyway
+//! ([`Recorder::poll_sequence`]).
 
 mod candidate;
 
@@ -111,8 +112,8 @@ impl Recorder {
         self.search.handle_operator(lane, operator, waits);
     }
 
-    /// What `lane` does next does not follow on what it has done, and what it was in the middle of is no phrase: a run of
-    /// a sequence took over, or there was an error.
+    /// What `lane` does next does not follow on what it has done, and what it was in the middle of is no phrase: a
+    /// run of a sequence took over, or there was an error.
     pub fn handle_break(&mut self, lane: u32) {
         self.search.handle_break(lane);
     }
