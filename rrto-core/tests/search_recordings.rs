@@ -1,4 +1,4 @@
-//! The search on recordings of real models (`RRTO_RECORD`, compressed with zstd), which lie in `tests/golden`.
+//! The search on recordings of real models (`RRTO_RECORD`, compressed with xz or zstd), which lie in `tests/golden`.
 //!
 //! What is found in each is in [`EXPECTED`]. To add one, put it there, run this test, and check what it prints before
 //! it becomes a row.
@@ -6,7 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use rrto_core::operator::{Operator, Patch, Sequence, Value};
 use rrto_core::verify::{Found, Recorder};
 use rrto_core::wire::Answer;
 use rrto_core::wire::repeat::Record;
+use ruzstd::decoding::StreamingDecoder;
 
 /// A recording: its file's name up to the first dot, and the sequences that are found, in that order. Of each, the
 /// number of operators and how many of them are patched.
@@ -129,22 +131,30 @@ fn search(recording: Bytes) -> Vec<Found> {
 #[test]
 fn what_real_models_repeat_is_found() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let paths = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-    for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "zst")) {
-        let mut recording = Vec::new();
-        let compressed = std::fs::File::open(&path).unwrap();
-        ruzstd::decoding::StreamingDecoder::new(compressed).unwrap().read_to_end(&mut recording).unwrap();
-        let found: Vec<_> = search(recording.into())
-            .iter()
-            .map(|found| (found.sequence.operators().len(), found.patched.len()))
-            .collect();
-        let file = path.file_name().unwrap().to_string_lossy().into_owned();
-        let name = file.split('.').next().unwrap();
-        let expected = EXPECTED.iter().find(|(expected, _)| *expected == name);
-        let (_, expected) =
-            expected.unwrap_or_else(|| panic!("no row for {file}, in which is found {found:?}"));
-        assert_eq!(found, *expected, "{file}");
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let found: BTreeMap<String, Vec<(usize, usize)>> = paths
+        .filter_map(|path| {
+            let sequences = search(decompressed(&path)?);
+            let counts =
+                sequences.iter().map(|found| (found.sequence.operators().len(), found.patched.len()));
+            let file = path.file_name()?.to_string_lossy().into_owned();
+            Some((file.split('.').next()?.to_owned(), counts.collect()))
+        })
+        .collect();
+    let expected = EXPECTED.iter().map(|(name, sequences)| ((*name).to_owned(), sequences.to_vec()));
+    assert_eq!(found, expected.collect());
+}
+
+/// A recording. `None` for another file.
+fn decompressed(path: &Path) -> Option<Bytes> {
+    let mut file = BufReader::new(File::open(path).unwrap());
+    let mut recording = Vec::new();
+    match path.extension()?.to_str()? {
+        "zst" => _ = StreamingDecoder::new(file).unwrap().read_to_end(&mut recording).unwrap(),
+        "xz" => lzma_rs::xz_decompress(&mut file, &mut recording).unwrap(),
+        _ => return None,
     }
+    Some(recording.into())
 }
 
 /// A recording made here goes the same way as one of a real model.

@@ -150,9 +150,10 @@ impl Progress {
     /// `None` for what is no query, or is about nothing known.
     pub(super) fn synchronisation(&self, query: &Operator) -> Option<(Operator, u64)> {
         match query {
-            Operator::StreamQuery { stream } => {
-                self.streams.contains_key(stream).then_some((Operator::StreamSynchronize { stream: *stream }, 0))
-            }
+            Operator::StreamQuery { stream } => self
+                .streams
+                .contains_key(stream)
+                .then_some((Operator::StreamSynchronize { stream: *stream }, 0)),
             Operator::EventQuery { event } => {
                 let recorded = self.events.get(event)?;
                 Some((Operator::EventSynchronize { event: *event }, recorded.number))

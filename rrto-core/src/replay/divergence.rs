@@ -122,7 +122,11 @@ impl fmt::Display for Brief<'_> {
         };
         let [x, y, z] = geometry.grid;
         let [block_x, block_y, block_z] = geometry.block;
-        write!(f, "Launch {{ function: {}, grid: {x}x{y}x{z}, block: {block_x}x{block_y}x{block_z}, ", function.0)?;
+        write!(
+            f,
+            "Launch {{ function: {}, grid: {x}x{y}x{z}, block: {block_x}x{block_y}x{block_z}, ",
+            function.0
+        )?;
         write!(f, "shared: {} B, stream: {}, params: {} B ", geometry.shared_bytes, stream.0, params.len())?;
         params.iter().take(SHOWN_BYTES).try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str(if params.len() > SHOWN_BYTES { ".. }" } else { " }" })

@@ -158,7 +158,9 @@ impl Replay {
 
     /// The next operator of the run that `lane` is in has been checked.
     fn pass(&mut self, lane: u32, waits: bool, patch: Option<Patch>) -> Step<'_> {
-        let Some(Lane { cursor: Some(cursor), .. }) = self.lanes.get_mut(&lane) else { return Step::Recorded };
+        let Some(Lane { cursor: Some(cursor), .. }) = self.lanes.get_mut(&lane) else {
+            return Step::Recorded;
+        };
         let (at, ends_segment) = cursor.pass();
         if cursor.is_at_end() {
             note_run(&mut self.totals, &mut self.repertoire, cursor.known(), cursor);

@@ -21,7 +21,9 @@ impl Owners {
                 self.of.insert(*made, *owner);
                 Vec::new()
             }
-            Operator::StreamDestroy { stream: ended } | Operator::EventDestroy { event: ended } => vec![*ended],
+            Operator::StreamDestroy { stream: ended } | Operator::EventDestroy { event: ended } => {
+                vec![*ended]
+            }
             Operator::ModuleUnload { module: owner } | Operator::LibraryUnload { library: owner } => {
                 self.end(*owner)
             }
@@ -48,7 +50,8 @@ mod tests {
     #[test]
     fn a_library_ends_with_its_kernels_and_those_of_its_module() {
         let [library, module, other] = [Handle(1), Handle(2), Handle(3)];
-        let function = |module, function| Operator::ModuleGetFunction { module, name: String::new(), function };
+        let function =
+            |module, function| Operator::ModuleGetFunction { module, name: String::new(), function };
         let mut owners = Owners::default();
         owners.handle_operator(&Operator::LibraryGetModule { library, module });
         owners.handle_operator(&function(module, Handle(10)));

@@ -71,7 +71,8 @@ impl Repertoire {
     /// The one whose last success is the longest ago, if it has to go to make so much room.
     pub(super) fn least_recent(&self, bytes: u64) -> Option<SequenceId> {
         let leaving: u64 = self.leaving.values().sum();
-        let is_enough = self.entries.len() < MAX_SEQUENCES && self.bytes - leaving + bytes <= MAX_SEQUENCES_BYTES;
+        let is_enough =
+            self.entries.len() < MAX_SEQUENCES && self.bytes - leaving + bytes <= MAX_SEQUENCES_BYTES;
         self.entries.last().filter(|_| !is_enough).map(|entry| entry.known.id)
     }
 
@@ -97,7 +98,8 @@ impl Repertoire {
             live: true,
             ..SequenceStatistics::default()
         };
-        self.entries.insert(0, Entry { known: known.clone(), diverged: 0, last_divergence: None, statistics });
+        self.entries
+            .insert(0, Entry { known: known.clone(), diverged: 0, last_divergence: None, statistics });
         known
     }
 

@@ -71,7 +71,8 @@ impl Script {
     pub fn call(&mut self, call: &Call) {
         loop {
             let (number, outcome) = self.submit(call);
-            let is_query = matches!(call.operator, Operator::StreamQuery { .. } | Operator::EventQuery { .. });
+            let is_query =
+                matches!(call.operator, Operator::StreamQuery { .. } | Operator::EventQuery { .. });
             if is_query && outcome == Some(Err(CuResult::NOT_READY)) {
                 self.wait();
                 continue;

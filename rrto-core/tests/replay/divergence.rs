@@ -101,7 +101,8 @@ fn a_disturbed_inference_does_what_it_does_without_replay() {
 fn a_program_that_ends_in_a_run_has_done_what_it_called() {
     let places = inference(0, KERNELS, 0).len();
     for at in 0..places {
-        let calls = [setup(1), inferences(0, KERNELS, 0, BEFORE), inference(0, KERNELS, BEFORE)[..at].to_vec()];
+        let calls =
+            [setup(1), inferences(0, KERNELS, 0, BEFORE), inference(0, KERNELS, BEFORE)[..at].to_vec()];
         let calls = calls.concat();
         let (trace, _) = run_replay(&calls);
         assert_eq!(trace, Script::run(Mode::Percall, MEMORY_BYTES, &calls), "at {at}");
@@ -121,7 +122,11 @@ fn errors_come_where_they_come_without_replay() {
             let pipeline = Script::run(Mode::Pipeline, MEMORY_BYTES, &calls);
             assert_eq!(trace, pipeline, "{manner:?} at {at}");
             let percall = Script::run(Mode::Percall, MEMORY_BYTES, &calls);
-            assert_eq!((trace.memory, trace.history), (percall.memory, percall.history), "{manner:?} at {at}");
+            assert_eq!(
+                (trace.memory, trace.history),
+                (percall.memory, percall.history),
+                "{manner:?} at {at}"
+            );
             assert!(trace.outcomes.iter().any(Result::is_err));
         }
     }
@@ -163,7 +168,8 @@ fn a_lost_connection_in_a_run_neither_loses_nor_repeats_an_operator() {
 #[test]
 fn a_lost_session_ends_runs() {
     let mut script = Script::new(Mode::Replay, MEMORY_BYTES);
-    let calls = [setup(1), inferences(0, KERNELS, 0, BEFORE), inference(0, KERNELS, 9)[..20].to_vec()].concat();
+    let calls =
+        [setup(1), inferences(0, KERNELS, 0, BEFORE), inference(0, KERNELS, 9)[..20].to_vec()].concat();
     calls.iter().for_each(|call| script.call(call));
     script.pair.client.handle_lost(rrto_core::engine::Lost("gone".into()));
     let statistics = script.pair.client.replay_statistics();
@@ -177,7 +183,9 @@ fn a_divergence_names_itself() {
     let divergence = script.pair.client.poll_divergence().unwrap();
     assert_eq!((divergence.at, divergence.reason, divergence.before.len()), (20, Reason::Operator, 3));
     let text = divergence.to_string();
-    for part in ["sequence 0 of lane 0 diverged at 20 of 48 (another call): expected ", "got Launch", "before it"] {
+    for part in
+        ["sequence 0 of lane 0 diverged at 20 of 48 (another call): expected ", "got Launch", "before it"]
+    {
         assert!(text.contains(part), "{text}");
     }
     let statistics = script.pair.client.replay_statistics();

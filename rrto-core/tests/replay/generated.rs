@@ -198,11 +198,10 @@ fn difference(one: &Trace, other: &Trace) -> Option<String> {
 fn any_program(errors: bool) -> impl Strategy<Value = Program> {
     let models = prop::collection::vec(model(errors), 1..4);
     // Mostly in turn, as programs do.
-    let rounds = prop_oneof![
-        Just((0..30).collect::<Vec<usize>>()),
-        prop::collection::vec(0..3_usize, 10..30),
-    ];
-    let pieces = prop_oneof![Just(vec![1_usize]), Just(vec![10_000]), prop::collection::vec(1..40_usize, 1..5)];
+    let rounds =
+        prop_oneof![Just((0..30).collect::<Vec<usize>>()), prop::collection::vec(0..3_usize, 10..30),];
+    let pieces =
+        prop_oneof![Just(vec![1_usize]), Just(vec![10_000]), prop::collection::vec(1..40_usize, 1..5)];
     (models, rounds, pieces).prop_map(|(models, rounds, pieces)| Program(program(&models, &rounds, &pieces)))
 }
 

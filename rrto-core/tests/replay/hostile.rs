@@ -11,7 +11,8 @@ use rrto_core::wire::{ClientFrame, DeviceInfo, Hello, Mode, Welcome, put_frame};
 use crate::model::inference;
 
 fn patch() -> impl Strategy<Value = Patch> {
-    let edit = (0..80_u16, 0..12_usize).prop_map(|(offset, bytes)| Edit { offset, bytes: vec![5; bytes].into() });
+    let edit =
+        (0..80_u16, 0..12_usize).prop_map(|(offset, bytes)| Edit { offset, bytes: vec![5; bytes].into() });
     (0..40_u32, any::<bool>(), prop::collection::vec(edit, 0..4)).prop_map(|(at, reshaped, edits)| Patch {
         at,
         geometry: reshaped.then(Geometry::default),
@@ -32,13 +33,10 @@ enum Sent {
 
 fn sent() -> impl Strategy<Value = Sent> {
     let ahead = || prop_oneof![8 => Just(0_i64), 1 => -4..4_i64, 1 => any::<i64>()];
-    let span = (0..4_u32, 0..20_u32, prop_oneof![0..25_u32, any::<u32>()], prop::collection::vec(patch(), 0..3));
-    let span = span.prop_map(|(id, from, count, patches)| Span {
-        sequence: SequenceId(id),
-        from,
-        count,
-        patches,
-    });
+    let span =
+        (0..4_u32, 0..20_u32, prop_oneof![0..25_u32, any::<u32>()], prop::collection::vec(patch(), 0..3));
+    let span =
+        span.prop_map(|(id, from, count, patches)| Span { sequence: SequenceId(id), from, count, patches });
     prop_oneof![
         (ahead(), 0..20_usize).prop_map(|(ahead, count)| Sent::Operators { ahead, count }),
         (ahead(), 0..4_u32, 0..30_usize, 0..30_usize, 0..2_u32)

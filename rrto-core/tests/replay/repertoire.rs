@@ -117,10 +117,7 @@ fn a_loop_that_never_waits_is_replayed() {
 
 #[test]
 fn a_sequence_ends_with_what_it_names() {
-    let ends = [
-        Operator::EventDestroy { event: event(0) },
-        Operator::StreamDestroy { stream: stream(0) },
-    ];
+    let ends = [Operator::EventDestroy { event: event(0) }, Operator::StreamDestroy { stream: stream(0) }];
     for end in ends {
         let calls = [setup(1), inferences(0, 20, 0, 8), vec![Call::new(0, end)]].concat();
         let statistics = compare(&calls);

@@ -224,7 +224,13 @@ impl Server {
         Ok(true)
     }
 
-    fn handle_define(&mut self, number: u64, id: SequenceId, lane: u32, coded: Bytes) -> Result<(), WireError> {
+    fn handle_define(
+        &mut self,
+        number: u64,
+        id: SequenceId,
+        lane: u32,
+        coded: Bytes,
+    ) -> Result<(), WireError> {
         // Decoded even if it is known: the window goes with what was sent.
         let operators = queue::decode_sequence(&mut self.decoder, lane, coded)?;
         if self.take_numbers(number, 1)? {
