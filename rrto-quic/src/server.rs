@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{Endpoint, ServerConfig, TokioRuntime};
 use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, Welcome};
@@ -254,6 +254,9 @@ impl Drop for Session {
 /// A bound UDP socket that is ready to serve.
 pub struct Listener {
     endpoint: Endpoint,
+    /// Without what depends on the peer.
+    server: ServerConfig,
+    idle_timeout: Duration,
     limits: ServerLimits,
     max_connections: u32,
     address: SocketAddr,
@@ -265,14 +268,21 @@ impl Listener {
     /// # Errors
     /// Unusable credentials or address.
     pub fn bind(config: ServeConfig) -> Result<Listener, ServeError> {
-        let mut server = config.credentials.server_config()?;
-        server.transport_config(transport::parameters(config.idle_timeout, false, true));
+        let server = config.credentials.server_config()?;
         let failed = |source| ServeError::Listen { address: config.listen, source };
         let socket = transport::bind(config.listen).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
-            .map_err(failed)?;
-        Ok(Listener { endpoint, limits: config.limits, max_connections: config.max_connections, address })
+        let endpoint =
+            Endpoint::new(transport::endpoint(), Some(server.clone()), socket, Arc::new(TokioRuntime))
+                .map_err(failed)?;
+        Ok(Listener {
+            endpoint,
+            server,
+            idle_timeout: config.idle_timeout,
+            limits: config.limits,
+            max_connections: config.max_connections,
+            address,
+        })
     }
 
     /// The bound address.
@@ -298,6 +308,14 @@ impl Listener {
             }
             next_id += 1;
             let place = Place::take(&open);
+            let mut server = self.server.clone();
+            server.transport_config(transport::parameters(
+                incoming.remote_address(),
+                self.idle_timeout,
+                false,
+                true,
+            ));
+            let incoming = (incoming, Arc::new(server));
             let served = connection::serve(next_id, incoming, gate.clone(), self.limits, sessions.clone());
             tokio::spawn(async move {
                 served.await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, Incoming, RecvStream, SendStream};
+use quinn::{Connection, Incoming, RecvStream, SendStream, ServerConfig};
 use rrto_core::engine::{Server, ServerLimits};
 use rrto_core::wire::{Hello, Refusal, WireError};
 use tokio::sync::{Notify, mpsc};
@@ -25,13 +25,13 @@ const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve(
     id: u64,
-    incoming: Incoming,
+    (incoming, config): (Incoming, Arc<ServerConfig>),
     gate: Arc<dyn Gate>,
     limits: ServerLimits,
     sessions: Sessions,
 ) {
     let peer = incoming.remote_address();
-    let accepted = tokio::time::timeout(HELLO_LIMIT, accept(id, incoming, limits)).await;
+    let accepted = tokio::time::timeout(HELLO_LIMIT, accept(id, incoming, config, limits)).await;
     let (connection, shared, hello, send, recv) = match accepted {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
@@ -66,8 +66,13 @@ pub(super) async fn serve(
 type Accepted = (Connection, Arc<Shared>, Hello, SendStream, RecvStream);
 
 /// Completes the handshake and reads the hello.
-async fn accept(id: u64, incoming: Incoming, limits: ServerLimits) -> Result<Accepted, StreamError> {
-    let connection = incoming.accept()?.await?;
+async fn accept(
+    id: u64,
+    incoming: Incoming,
+    config: Arc<ServerConfig>,
+    limits: ServerLimits,
+) -> Result<Accepted, StreamError> {
+    let connection = incoming.accept_with(config)?.await?;
     let (send, mut recv) = connection.accept_bi().await?;
     let _ = send.set_priority(CONTROL_PRIORITY);
     let shared = Arc::new(Shared {
