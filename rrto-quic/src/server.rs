@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use quinn::{Endpoint, ServerConfig, TokioRuntime};
@@ -16,6 +16,7 @@ use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, Welcome};
 use tokio::sync::Notify;
 
+use crate::staging::Staging;
 use crate::tls::{Credentials, CredentialsError};
 use crate::transport;
 
@@ -113,6 +114,7 @@ struct Shared {
     operators: AtomicU64,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
+    staging: OnceLock<Arc<dyn Staging>>,
 }
 
 impl Shared {
@@ -160,6 +162,11 @@ impl Session {
     /// Where it came from.
     pub fn peer(&self) -> SocketAddr {
         self.shared.peer
+    }
+
+    /// From now on bulk payloads are put there, as long as there is a place for them. What was told first stays.
+    pub fn stage_in(&self, staging: Arc<dyn Staging>) {
+        let _ = self.shared.staging.set(staging);
     }
 
     /// The next operator, waiting at most `wait` for it.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rrto_core::api::CuResult;
 use rrto_core::operator::{
-    Edit, Geometry, Handle, Launch, MAX_PARAM_BYTES, MAX_PAYLOAD_BYTES, MAX_SEQUENCE_OPERATORS, Operator,
+    Edit, Geometry, Handle, Launch, MAX_PARAM_BYTES, MAX_PAYLOAD_BYTES, MAX_SEQUENCE_BYTES, Operator,
     Outcome, Patch, Sequence, SequenceId, Span, Value,
 };
 use rrto_gpud::cli::{DeviceKind, WorkerArgs};
@@ -363,15 +363,14 @@ fn the_largest_sequence_with_all_of_it_patched() {
         attributes: Vec::new(),
         params: vec![0; MAX_PARAM_BYTES / 16].into(),
     });
-    let sequence = Arc::new(Sequence::new(0, vec![launch; MAX_SEQUENCE_OPERATORS]).unwrap());
+    let one = Sequence::new(0, vec![launch.clone()]).unwrap();
+    let count = (MAX_SEQUENCE_BYTES / one.bytes()) as u32;
+    let sequence = Arc::new(Sequence::new(0, vec![launch; count as usize]).unwrap());
     let edits = vec![Edit { offset: 0, bytes: vec![1; MAX_PARAM_BYTES / 16].into() }];
-    let patches = (0..MAX_SEQUENCE_OPERATORS as u32)
-        .map(|at| Patch { at, geometry: None, edits: edits.clone() })
-        .collect();
-    let count = MAX_SEQUENCE_OPERATORS as u32;
+    let patches = (0..count).map(|at| Patch { at, geometry: None, edits: edits.clone() }).collect();
     session.issue_span(&sequence, &Span { sequence: SequenceId(1), from: 0, count, patches });
     let failures = session.wait_for_all();
-    assert_eq!(failures.len(), MAX_SEQUENCE_OPERATORS);
+    assert_eq!(failures.len(), count as usize);
     assert!(failures.values().all(|outcome| *outcome == Err(CuResult::INVALID_HANDLE)));
     session.assert_works();
 }

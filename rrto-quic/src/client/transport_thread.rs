@@ -211,8 +211,14 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
     if shared.lock().engine.awaited_payload(header.number) != Some(header.bytes) {
         return Err(WireError::Unexpected { what: "bulk payload" }.into());
     }
-    read_bulk(&mut stream, header.bytes, |offset, bytes| shared.memory.deliver(header.number, offset, bytes))
-        .await?;
+    let deliver_pieces = |mut offset, pieces: &[Bytes]| {
+        for piece in pieces {
+            shared.memory.deliver(header.number, offset, piece);
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    };
+    read_bulk(&mut stream, header.bytes, deliver_pieces).await?;
     shared.counters.bulk_down.fetch_add(header.bytes, Ordering::Relaxed);
     let mut state = shared.lock();
     let outcome = state.engine.handle_payload_delivered(header.number);
