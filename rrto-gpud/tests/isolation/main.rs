@@ -367,7 +367,8 @@ fn the_largest_sequence_with_as_much_patched_as_may_be() {
     let count = (MAX_SEQUENCE_BYTES / one.bytes()) as u32;
     let sequence = Arc::new(Sequence::new(0, vec![launch; count as usize]).unwrap());
     let edits = vec![Edit { offset: 0, bytes: vec![1; MAX_PARAM_BYTES / 16].into() }];
-    let patches = (0..count).map(|at| Patch { at, geometry: None, edits: edits.clone() }).collect();
+    let patches =
+        (0..MAX_SPAN_PATCHES as u32).map(|at| Patch { at, geometry: None, edits: edits.clone() }).collect();
     session.issue_span(&sequence, &Span { sequence: SequenceId(1), from: 0, count, patches });
     let failures = session.wait_for_all();
     assert_eq!(failures.len(), count as usize);
