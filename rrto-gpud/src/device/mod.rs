@@ -12,6 +12,7 @@ pub mod cpu;
 pub mod cuda;
 pub mod process;
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +127,10 @@ pub trait Context {
     fn staging(&self) -> Option<Arc<dyn Staging>> {
         None
     }
+
+    /// Staged payloads are in this file, a [`MAX_PAYLOAD_BYTES`](rrto_core::operator::MAX_PAYLOAD_BYTES) for each place,
+    /// and stay there until their operators are over.
+    fn share(&mut self, _file: BorrowedFd<'_>) {}
 
     /// There will be no more spans of this sequence.
     fn retire(&mut self, _sequence: SequenceId) {}

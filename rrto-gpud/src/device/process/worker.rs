@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,10 +88,11 @@ fn serve_on<D: Device>(
         (ToWorker::Open(limits), _) => limits,
         _ => return Err(not_for_now()),
     };
-    let context = match open(&device, limits) {
+    let mut context = match open(&device, limits) {
         Ok(context) => context,
         Err(error) => return refuse(channel, error),
     };
+    context.share(staging.as_fd());
     tell(channel, &ToServer::Opened)?;
     Executor {
         channel,
