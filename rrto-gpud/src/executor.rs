@@ -1,8 +1,9 @@
 //! The executor: one thread a session that issues its operators in order and brings completions back.
 //!
-//! It never waits for the device. While something is pending it polls, first in a short spin and then in waits that
-//! grow with the time already waited, so that a completion is noticed soon and a long kernel does not burn a core;
-//! while operators keep coming it polls every [`POLL_OPERATORS`] of them, so that answers are not delayed by a burst.
+//! It never waits for the device. For a short time after something has happened it looks for operators and completions
+//! without a pause, then in waits that grow with the time already waited, so that both are noticed soon and a long kernel
+//! does not burn a core; while operators keep coming it polls every [`POLL_OPERATORS`] of them, so that answers are not
+//! delayed by a burst.
 //! An operator that arrives ends any wait at once.
 
 #[cfg(test)]
@@ -84,7 +85,7 @@ pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMet
             executor.poll();
             continue;
         }
-        let wait = if executor.context.pending() == 0 { IDLE_WAIT } else { pace.next_wait() };
+        let wait = pace.next_wait(executor.context.pending() > 0).unwrap_or(IDLE_WAIT);
         match calls.next(wait) {
             Next::Ready(ready) => {
                 unpolled += executor.start(ready);

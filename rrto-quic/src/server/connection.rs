@@ -81,6 +81,7 @@ async fn accept(
         peer: connection.remote_address(),
         state: Mutex::new(State { engine: Server::new(limits), writer_idle: false, over: None }),
         arrived: Condvar::new(),
+        arrivals: AtomicU64::new(0),
         transmit: Notify::new(),
         room: Notify::new(),
         operators: AtomicU64::new(0),
@@ -106,7 +107,7 @@ fn start(shared: &Arc<Shared>, admission: Admission) -> Result<(), Refusal> {
     let Admission { mut welcome, run } = admission;
     welcome.session = shared.id;
     shared.lock().engine.handle_welcome(welcome);
-    let session = Session { shared: shared.clone() };
+    let session = Session::new(shared.clone());
     std::thread::Builder::new()
         .name(format!("rrto-session-{}", shared.id))
         .spawn(move || run(session))
@@ -200,7 +201,7 @@ async fn take_control(shared: &Shared, mut recv: RecvStream) -> Result<(), Strea
         let bytes = read_control(&mut recv).await?;
         shared.bytes_up.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         shared.lock().engine.handle_control(&bytes)?;
-        shared.arrived.notify_one();
+        shared.announce_arrival();
     }
 }
 
@@ -234,7 +235,7 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
     };
     shared.bytes_up.fetch_add(header.bytes, Ordering::Relaxed);
     shared.lock().engine.handle_payload(header.number, payload)?;
-    shared.arrived.notify_one();
+    shared.announce_arrival();
     Ok(())
 }
 

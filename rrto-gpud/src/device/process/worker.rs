@@ -167,11 +167,9 @@ impl Executor<'_> {
             if executed || finished {
                 pace = Pace::default();
             }
-            match pace.next_wait() {
-                // Also where nothing is pending: the next call is often about to come, and waking up takes longer.
-                Duration::ZERO => std::thread::yield_now(),
-                _ if self.context.pending() == 0 => self.channel.wait(None)?,
-                wait => self.channel.wait(Some(wait))?,
+            match pace.next_wait(self.context.pending() > 0) {
+                Some(Duration::ZERO) => std::thread::yield_now(),
+                wait => self.channel.wait(wait)?,
             }
         }
     }
