@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::engine::{ClientLimits, Ready, ServerLimits, Work};
 use rrto_core::operator::{Handle, Operator, Value};
-use rrto_core::testing::{FakeDevice, Manner, kernel, launch};
+use rrto_core::testing::{Device, FakeDevice, Manner, kernel, launch};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::{
     Admission, ConnectError, Credentials, Gate, Link, LinkConfig, Listener, Next, ProgramMemory, ServeConfig,
