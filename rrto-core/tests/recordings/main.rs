@@ -1,6 +1,6 @@
 //! The search and replay on recordings of real models, which lie in `tests/golden`.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod golden;
 mod player;

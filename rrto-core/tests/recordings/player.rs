@@ -71,6 +71,17 @@ pub(crate) struct Costs {
     pub(crate) control_down: u64,
 }
 
+impl Costs {
+    /// The costs since then.
+    pub(crate) fn since(self, earlier: Costs) -> Costs {
+        Costs {
+            round_trips: self.round_trips - earlier.round_trips,
+            control_up: self.control_up - earlier.control_up,
+            control_down: self.control_down - earlier.control_down,
+        }
+    }
+}
+
 /// A recorded program on a pair of engines. Nothing moves over the link but when the program waits.
 #[derive(Debug)]
 pub(crate) struct Player {
@@ -117,7 +128,8 @@ impl Player {
         player
     }
 
-    fn costs(&self) -> Costs {
+    /// What it has cost so far.
+    pub(crate) fn costs(&self) -> Costs {
         let Carried { control_up, control_down, .. } = self.pair.carried;
         let (inline_up, inline_down) = self.pair.device.inline;
         Costs {
