@@ -23,6 +23,6 @@ mod streams;
 mod tls;
 mod transport;
 
-pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission};
+pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission, Tap};
 pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
 pub use tls::{Credentials, CredentialsError, SERVER_NAME};

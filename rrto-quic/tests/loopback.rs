@@ -122,6 +122,7 @@ fn config(certs: &Path, server: SocketAddr, mode: Mode) -> LinkConfig {
         limits: ClientLimits::default(),
         connect_timeout: Duration::from_secs(20),
         silence_timeout: Duration::from_secs(5),
+        tap: None,
     }
 }
 
