@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rrto_core::api::{Class, Function};
-use rrto_core::replay::{Reason, ReplayStatistics, SequenceStatistics};
+use rrto_core::replay::{ReplayStatistics, SequenceStatistics};
 use rrto_core::wire::Mode;
 use rrto_quic::LinkStatistics;
 use serde_json::{Value, json};
@@ -190,17 +190,16 @@ impl Report<'_> {
         }
         writeln!(
             text,
-            "    {} operators replayed, {} of them patched, and {} sent one by one; {} sequences found, {} retired",
+            "    {} operators replayed, {} of them patched, and {} sent one by one; {} {} found, {} retired since",
             Grouped(replay.replayed_operators),
             Grouped(replay.patched_operators),
             Grouped(replay.recorded_operators),
             Grouped(replay.found),
+            if replay.found == 1 { "sequence" } else { "sequences" },
             Grouped(replay.retired)
         )?;
-        let reasons = replay
-            .divergences
-            .iter()
-            .map(|(reason, count)| format!("{} {}", Grouped(*count), words(*reason)));
+        let reasons =
+            replay.divergences.iter().map(|(reason, count)| format!("{} for {reason}", Grouped(*count)));
         let reasons: Vec<_> = reasons.collect();
         if !reasons.is_empty() {
             writeln!(text, "    given up: {}", reasons.join(", "))?;
@@ -249,20 +248,6 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-/// Why a run is given up, in words.
-fn words(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Operator => "another call",
-        Reason::Arguments => "other arguments",
-        Reason::TooManyPatches => "too many patches",
-        Reason::Unrepeatable => "something made, ended or asked for",
-        Reason::Error => "an error",
-        Reason::Destroyed => "something destroyed",
-        Reason::Displaced => "displaced by a newer sequence",
-        Reason::Lost => "the session's end",
-    }
-}
-
 /// A number with its thousands apart: 1,234,567.
 struct Grouped(u64);
 
@@ -283,6 +268,8 @@ impl fmt::Display for Grouped {
 
 #[cfg(test)]
 mod tests {
+    use rrto_core::replay::Reason;
+
     use super::*;
 
     fn report() -> Report<'static> {
@@ -377,8 +364,8 @@ rrto: process PID, pipeline on gpu:1, 2.50 s
   sequence  thread  operators  segments        runs     patched  given up
          1       0      1,250        12       1,000       2,000         3
          0       0          0         0           1           0         0  retired
-    1,250,000 operators replayed, 2,000 of them patched, and 5,000 sent one by one; 2 sequences found, 1 retired
-    given up: 2 another call, 1 something made, ended or asked for
+    1,250,000 operators replayed, 2,000 of them patched, and 5,000 sent one by one; 2 sequences found, 1 retired since
+    given up: 2 for another call, 1 for a call that is not repeated
     the latest of sequence 1: at 7: MemAlloc
 ";
         assert!(text.contains(expected), "{text}");

@@ -50,9 +50,10 @@ impl Tap for LinkTap {
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         received.handle_bytes(bytes);
         while let Ok(Some(frame)) = received.poll_frame() {
-            // The server answers an operator after it has issued all before it.
-            if let ServerFrame::Reply { number: through, .. } | ServerFrame::Executed { through } = frame {
-                trace.issued(at, through);
+            match frame {
+                ServerFrame::Executed { through } => trace.issued(at, through),
+                ServerFrame::Reply { number, .. } => trace.answered(at, number),
+                _ => {}
             }
         }
     }
@@ -61,5 +62,66 @@ impl Tap for LinkTap {
         if let Some(trace) = &self.insight.trace {
             trace.payload_out(self.insight.elapsed(), number, bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use rrto_core::operator::{SequenceId, Span, Value};
+    use rrto_core::wire::{Answer, put_frame};
+
+    use super::super::trace::Trace;
+    use super::*;
+
+    #[test]
+    fn what_passes_is_in_the_timeline() {
+        let insight = Arc::new(Insight {
+            began: Instant::now(),
+            inferences: None,
+            trace: Some(Trace::default()),
+            say_divergence: None,
+        });
+        let tap = insight.tap().unwrap();
+        let span = Span { sequence: SequenceId(2), from: 5, count: 4, patches: Vec::new() };
+        let mut sent = Vec::new();
+        put_frame(&ClientFrame::Operators { first: 1, coded: Bytes::from_static(&[1; 20]) }, &mut sent)
+            .unwrap();
+        put_frame(&ClientFrame::Advance { first: 7, span, payloads: Bytes::new() }, &mut sent).unwrap();
+        tap.payload_sent(7, 5000);
+        tap.control_sent(&sent);
+        let mut received = Vec::new();
+        put_frame(&ServerFrame::Executed { through: 8 }, &mut received).unwrap();
+        let outcome = Ok(Answer::Value(Value::None));
+        put_frame(&ServerFrame::Reply { number: 10, outcome }, &mut received).unwrap();
+        // Frames are not cut where pieces are.
+        received.chunks(3).for_each(|piece| tap.control_received(piece));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        insight.trace.as_ref().unwrap().write(file.path()).unwrap();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        for part in [
+            "payload leaves",
+            "control bytes leave",
+            "control bytes arrive",
+            "operators: ",
+            "sequence 2, 5 to 9: ",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_out() {
+        let insight = Arc::new(Insight {
+            began: Instant::now(),
+            inferences: None,
+            trace: Some(Trace::default()),
+            say_divergence: None,
+        });
+        let tap = insight.tap().unwrap();
+        tap.control_sent(&[0xff; 100]);
+        tap.control_received(&[0xff; 100]);
     }
 }

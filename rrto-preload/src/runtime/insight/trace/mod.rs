@@ -98,10 +98,12 @@ enum Kind {
     Segment = 9,
     /// All up to this number have been issued on the server, as its message says.
     Issued = 10,
+    /// The operator of this number was answered.
+    Answered = 11,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 11] = [
         Kind::Call,
         Kind::Wait,
         Kind::Counter,
@@ -112,6 +114,7 @@ impl Kind {
         Kind::Operators,
         Kind::Segment,
         Kind::Issued,
+        Kind::Answered,
     ];
 
     /// What is said of something that happens on the link.
@@ -206,6 +209,11 @@ impl Trace {
     /// The server's word has come that all up to this number have been issued.
     pub(super) fn issued(&self, at: Duration, through: u64) {
         self.happened(Kind::Issued, at, through, 0);
+    }
+
+    /// The server's answer to this operator has come.
+    pub(super) fn answered(&self, at: Duration, number: u64) {
+        self.happened(Kind::Answered, at, number, 0);
     }
 
     fn happened(&self, kind: Kind, at: Duration, number: u64, amount: u64) {
@@ -320,6 +328,7 @@ impl Slot {
                 segments.sent(Segment { first: number, left_ns: at_ns, piece });
             }
             Kind::Issued => segments.issued(number, at_ns),
+            Kind::Answered => segments.answered(number, at_ns),
             _ => {}
         }
     }

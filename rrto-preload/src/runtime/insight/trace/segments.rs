@@ -1,20 +1,25 @@
 //! What left in one message: a piece of a sequence, or operators one by one.
 //!
 //! ```text
-//! | called by the program | sent; the server has not answered yet        |
-//! ^ its first call        ^ handed to QUIC                               ^ an answer or acknowledgement has come that
-//!                                                                          proves that all of it has been issued
+//! | called by the program | sent; not known to be issued | issued on the server; no later answer yet |
+//! ^ its first call        ^ handed to QUIC               ^ an acknowledgement or an answer has come  ^ an answer to its last
+//!                                                                                                     operator or a later
+//!                                                                                                     one has come
 //! ```
 //!
-//! The second part is the link both ways, the server's work, and the time until the server had a reason to say
-//! something: an upper bound of how long the work took, and nowhere near a GPU's time.
+//! What the server does is in the second and third part, and the link's delay is in both: they are bounds of when the work
+//! was begun and over, and nowhere near a GPU's times. What is issued and answered by one message has no third part.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::ops::Range;
 
 use rrto_core::operator::{SequenceId, Span};
 
 use super::{Microseconds, SEGMENTS};
+
+pub(super) const PARTS: [&str; 3] =
+    ["called by the program", "sent; not known to be issued", "issued on the server; no later answer yet"];
 
 /// What left in one message.
 #[derive(Debug)]
@@ -32,8 +37,31 @@ pub(super) struct Segments {
     /// When each operator was called, by its number.
     called: HashMap<u64, u64>,
     sent: Vec<Segment>,
-    /// Until which number operators were known to be issued, and when.
-    issued: Vec<(u64, u64)>,
+    issued: Heard,
+    answered: Heard,
+}
+
+/// Up to which number something was known, and when.
+#[derive(Debug, Default)]
+struct Heard(Vec<(u64, u64)>);
+
+impl Heard {
+    /// Leaves only what says more than all before it, so that it can be searched.
+    fn sort(&mut self) {
+        self.0.sort_by_key(|(_, at_ns)| *at_ns);
+        let mut most = 0;
+        self.0.retain(|(through, _)| {
+            let says_more = *through > most;
+            most = most.max(*through);
+            says_more
+        });
+    }
+
+    /// When it was known of this number.
+    fn when(&self, number: u64) -> Option<u64> {
+        let first = self.0.partition_point(|(through, _)| *through < number);
+        self.0.get(first).map(|(_, at_ns)| *at_ns)
+    }
 }
 
 impl Segments {
@@ -45,39 +73,40 @@ impl Segments {
         self.sent.push(segment);
     }
 
+    /// The server has issued all up to this number.
     pub(super) fn issued(&mut self, through: u64, at_ns: u64) {
-        self.issued.push((through, at_ns));
+        self.issued.0.push((through, at_ns));
+    }
+
+    /// The server has answered this operator, and so issued all up to it.
+    pub(super) fn answered(&mut self, number: u64, at_ns: u64) {
+        self.issued(number, at_ns);
+        self.answered.0.push((number, at_ns));
     }
 
     /// Writes them, each in a row in which no other is. `end_ns`: the timeline's end.
     pub(super) fn write_to(mut self, end_ns: u64, out: &mut impl Write) -> io::Result<()> {
         self.sent.sort_by_key(|segment| segment.first);
-        self.issued.sort_by_key(|(_, at_ns)| *at_ns);
-        // Only what says more than all before it, so that it can be searched.
-        let mut most = 0;
-        self.issued.retain(|(through, _)| {
-            let says_more = *through > most;
-            most = most.max(*through);
-            says_more
-        });
+        self.issued.sort();
+        self.answered.sort();
         // When the row's last one was over.
         let mut rows: Vec<u64> = Vec::new();
         let nexts = self.sent.iter().skip(1).map(|next| next.first).chain([u64::MAX]);
         for (segment, next) in self.sent.iter().zip(nexts) {
             let last = segment.last(next);
-            let proof = self.issued.partition_point(|(through, _)| *through < last);
-            let over_ns = self.issued.get(proof).map_or(end_ns, |(_, at_ns)| *at_ns).max(segment.left_ns);
-            let called_ns = self.called.get(&segment.first).map_or(segment.left_ns, |at| *at);
-            let called_ns = called_ns.min(segment.left_ns);
-            let row = rows.iter().position(|row_ns| *row_ns <= called_ns).unwrap_or(rows.len());
-            if row == rows.len() {
-                rows.push(over_ns);
-            }
+            let left = segment.left_ns;
+            let called = self.called.get(&segment.first).map_or(left, |called_ns| left.min(*called_ns));
+            let issued = self.issued.when(last).unwrap_or(end_ns).max(left);
+            let answered = self.answered.when(last).unwrap_or(end_ns).max(issued);
+            let row = rows.iter().position(|row_ns| *row_ns <= called).unwrap_or(rows.len());
+            rows.resize(rows.len().max(row + 1), 0);
             if let Some(row_ns) = rows.get_mut(row) {
-                *row_ns = over_ns;
+                *row_ns = answered;
             }
-            segment.write_to(row, "called by the program", called_ns..segment.left_ns, out)?;
-            segment.write_to(row, "sent; the server has not answered yet", segment.left_ns..over_ns, out)?;
+            let parts = PARTS.into_iter().zip([called..left, left..issued, issued..answered]);
+            for (what, time_ns) in parts.filter(|(_, time_ns)| !time_ns.is_empty()) {
+                segment.write_to(row, what, time_ns, out)?;
+            }
         }
         Ok(())
     }
@@ -93,13 +122,7 @@ impl Segment {
         }
     }
 
-    fn write_to(
-        &self,
-        row: usize,
-        what: &str,
-        time_ns: std::ops::Range<u64>,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
+    fn write_to(&self, row: usize, what: &str, time_ns: Range<u64>, out: &mut impl Write) -> io::Result<()> {
         let (ts, dur) = (Microseconds(time_ns.start), Microseconds(time_ns.end - time_ns.start));
         write!(
             out,

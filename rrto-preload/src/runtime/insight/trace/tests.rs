@@ -78,7 +78,7 @@ fn a_timeline_has_what_the_client_knows_of_segments() {
     // An answer that says no more than what was said before.
     trace.issued(us(30), 6);
     trace.issued(us(31), 5);
-    trace.issued(us(40), 9);
+    trace.answered(us(40), 9);
     let (_, events) = events(&trace);
     let on_link: Vec<_> =
         events.iter().filter(|event| event["pid"] == LINK).map(|event| &event["name"]).collect();
@@ -90,12 +90,14 @@ fn a_timeline_has_what_the_client_knows_of_segments() {
             (event["name"].as_str().unwrap(), event["tid"].clone(), event["ts"].clone(), event["dur"].clone())
         })
         .collect();
-    let (called, sent) = ("called by the program", "sent; the server has not answered yet");
+    let [called, sent, issued] = segments::PARTS;
     let expected = [
         (format!("operators: {called}"), 0, 1.0, 11.0),
         (format!("operators: {sent}"), 0, 12.0, 18.0),
+        (format!("operators: {issued}"), 0, 30.0, 10.0),
         (format!("sequence 2, 0 to 4: {called}"), 1, 3.0, 10.0),
         (format!("sequence 2, 0 to 4: {sent}"), 1, 13.0, 17.0),
+        (format!("sequence 2, 0 to 4: {issued}"), 1, 30.0, 10.0),
         (format!("sequence 2, 4 to 7: {called}"), 2, 7.0, 13.0),
         (format!("sequence 2, 4 to 7: {sent}"), 2, 20.0, 20.0),
     ];
@@ -112,10 +114,10 @@ fn a_segment_that_was_never_answered_lasts_to_the_end_in_its_row() {
     for number in 1..=3 {
         trace.operators_out(us(number * 10), number);
     }
-    trace.issued(us(15), 1);
+    trace.answered(us(15), 1);
     trace.wait(0, us(90)..us(95), 3);
     let (_, events) = events(&trace);
-    let sent = events.iter().filter(|event| event["pid"] == SEGMENTS && event["dur"] != 0.0);
+    let sent = events.iter().filter(|event| event["pid"] == SEGMENTS);
     let sent: Vec<_> =
         sent.map(|event| (event["tid"].clone(), event["ts"].clone(), event["dur"].clone())).collect();
     let expected = [(0, 10.0, 5.0), (0, 20.0, 70.0), (1, 30.0, 60.0)];
