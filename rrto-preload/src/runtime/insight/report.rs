@@ -104,7 +104,7 @@ impl Report<'_> {
             self.calls.iter().map(|(function, count)| (function.symbol(), *count)).collect();
         let by_class: BTreeMap<_, _> =
             self.by_class().map(|(name, count)| (name.replace(' ', "_"), count)).collect();
-        let Summary { count, median, p90, longest } = self.inferences;
+        let Summary { count, median, p90, longest, round_trips, control_up, control_down } = self.inferences;
         json!({
             "mode": self.mode.to_string(),
             "server": self.server,
@@ -117,6 +117,9 @@ impl Report<'_> {
                 "median_ms": ms(median),
                 "p90_ms": ms(p90),
                 "longest_ms": ms(longest),
+                "median_round_trips": round_trips,
+                "median_control_bytes_up": control_up,
+                "median_control_bytes_down": control_down,
             },
         })
     }
@@ -213,7 +216,7 @@ impl Report<'_> {
     }
 
     fn inferences_section(&self, text: &mut String) -> fmt::Result {
-        let Summary { count, median, p90, longest } = self.inferences;
+        let Summary { count, median, p90, longest, round_trips, control_up, control_down } = self.inferences;
         if count == 0 {
             return Ok(());
         }
@@ -225,6 +228,14 @@ impl Report<'_> {
             ms(median),
             ms(p90),
             ms(longest)
+        )?;
+        writeln!(
+            text,
+            "    half of them took no more than {} round trip{}, and {} bytes up and {} down beside what was copied",
+            Grouped(round_trips),
+            if round_trips == 1 { "" } else { "s" },
+            Grouped(control_up),
+            Grouped(control_down)
         )
     }
 }
@@ -296,6 +307,9 @@ mod tests {
                 median: Duration::from_micros(12_340),
                 p90: Duration::from_millis(13),
                 longest: Duration::from_millis(90),
+                round_trips: 1,
+                control_up: 1_021,
+                control_down: 14,
             },
         }
     }
@@ -321,6 +335,7 @@ rrto: process PID, pipeline on gpu:1, 2.50 s
 
   inferences, from the first operator after a wait to the output
     20 took a median of 12.34 ms; 90 % at most 13.00 ms, the longest 90.00 ms
+    half of them took no more than 1 round trip, and 1,021 bytes up and 14 down beside what was copied
 ";
         assert_eq!(text, expected);
     }
@@ -387,7 +402,10 @@ rrto: process PID, pipeline on gpu:1, 2.50 s
         assert_eq!(json["link"]["round_trips"], 42);
         assert_eq!(
             json["inferences"],
-            json!({ "count": 20, "median_ms": 12.34, "p90_ms": 13.0, "longest_ms": 90.0 })
+            json!({
+                "count": 20, "median_ms": 12.34, "p90_ms": 13.0, "longest_ms": 90.0, "median_round_trips": 1,
+                "median_control_bytes_up": 1021, "median_control_bytes_down": 14,
+            })
         );
     }
 

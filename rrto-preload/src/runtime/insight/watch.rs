@@ -48,7 +48,7 @@ impl Remote for Watch {
         let Insight { inferences, trace, .. } = &*self.insight;
         let start = self.insight.elapsed();
         if let Some(inferences) = inferences {
-            inferences.submitted(lane, &operator, start);
+            inferences.submitted(lane, &operator, start, || self.remote.statistics());
         }
         let Some(trace) = trace else { return self.remote.submit(lane, operator, payload, register) };
         let bytes = payload.as_ref().map_or(0, |payload| payload.len() as u64);
@@ -66,12 +66,15 @@ impl Remote for Watch {
         let start = self.insight.elapsed();
         let outcome = self.remote.wait(number);
         let end = self.insight.elapsed();
-        if let Some(inferences) = inferences {
-            inferences.waited(lane::lane(), end);
-        }
-        if let Some(trace) = trace {
-            trace.wait(lane::lane(), start..end, number);
-            trace.link(&self.remote.statistics(), end);
+        if inferences.is_some() || trace.is_some() {
+            let link = self.remote.statistics();
+            if let Some(inferences) = inferences {
+                inferences.waited(lane::lane(), end, &link);
+            }
+            if let Some(trace) = trace {
+                trace.wait(lane::lane(), start..end, number);
+                trace.link(&link, end);
+            }
         }
         // The program has waited anyway.
         self.say_divergences();
