@@ -10,12 +10,12 @@ pub(crate) mod fake;
 mod footprint;
 pub(crate) mod pace;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use rrto_core::engine::{Ready, Work};
+use rrto_core::engine::{Payload, Ready, Work};
 use rrto_core::operator::{Outcome, Value};
-use rrto_quic::{Next, Session};
+use rrto_quic::{Next, Session, Staging};
 
 use crate::device::{Context, Progress};
 use crate::metrics::SessionMeter;
@@ -37,6 +37,8 @@ const ROOM_WAIT: Duration = Duration::from_millis(10);
 pub trait Calls {
     /// The next operator in order, if there is one within `wait`.
     fn next(&self, wait: Duration) -> Next;
+    /// Payloads are to be put there as they arrive.
+    fn stage_in(&self, _staging: Arc<dyn Staging>) {}
     /// Why the session is over, if it is.
     fn over(&self) -> Option<String>;
     /// Tells how an operator ended.
@@ -48,6 +50,10 @@ pub trait Calls {
 impl Calls for Session {
     fn next(&self, wait: Duration) -> Next {
         Session::next(self, wait)
+    }
+
+    fn stage_in(&self, staging: Arc<dyn Staging>) {
+        Session::stage_in(self, staging);
     }
 
     fn over(&self) -> Option<String> {
@@ -131,8 +137,8 @@ impl<C: Calls> Executor<'_, C> {
 
     fn execute(&mut self, ready: Ready) {
         let Ready { number, operator, payload, .. } = ready;
-        let bytes = payload.as_ref().map_or(0, Bytes::len);
-        self.meter.count_operator(&operator, bytes as u64);
+        let bytes = payload.as_ref().map_or(0, Payload::bytes);
+        self.meter.count_operator(&operator, bytes);
         self.footprint.handle_issued(number, &operator);
         let started = Instant::now();
         let progress = self.context.execute(number, operator, payload);

@@ -7,15 +7,16 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{Endpoint, ServerConfig, TokioRuntime};
 use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, Welcome};
 use tokio::sync::Notify;
 
+use crate::staging::Staging;
 use crate::tls::{Credentials, CredentialsError};
 use crate::transport;
 
@@ -113,6 +114,7 @@ struct Shared {
     operators: AtomicU64,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
+    staging: OnceLock<Arc<dyn Staging>>,
 }
 
 impl Shared {
@@ -160,6 +162,11 @@ impl Session {
     /// Where it came from.
     pub fn peer(&self) -> SocketAddr {
         self.shared.peer
+    }
+
+    /// From now on bulk payloads are put there, as long as there is a place for them. What was told first stays.
+    pub fn stage_in(&self, staging: Arc<dyn Staging>) {
+        let _ = self.shared.staging.set(staging);
     }
 
     /// The next operator, waiting at most `wait` for it.
@@ -254,6 +261,9 @@ impl Drop for Session {
 /// A bound UDP socket that is ready to serve.
 pub struct Listener {
     endpoint: Endpoint,
+    /// Without what depends on the peer.
+    server: ServerConfig,
+    idle_timeout: Duration,
     limits: ServerLimits,
     max_connections: u32,
     address: SocketAddr,
@@ -265,14 +275,21 @@ impl Listener {
     /// # Errors
     /// Unusable credentials or address.
     pub fn bind(config: ServeConfig) -> Result<Listener, ServeError> {
-        let mut server = config.credentials.server_config()?;
-        server.transport_config(transport::parameters(config.idle_timeout, false, true));
+        let server = config.credentials.server_config()?;
         let failed = |source| ServeError::Listen { address: config.listen, source };
         let socket = transport::bind(config.listen).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
-            .map_err(failed)?;
-        Ok(Listener { endpoint, limits: config.limits, max_connections: config.max_connections, address })
+        let endpoint =
+            Endpoint::new(transport::endpoint(), Some(server.clone()), socket, Arc::new(TokioRuntime))
+                .map_err(failed)?;
+        Ok(Listener {
+            endpoint,
+            server,
+            idle_timeout: config.idle_timeout,
+            limits: config.limits,
+            max_connections: config.max_connections,
+            address,
+        })
     }
 
     /// The bound address.
@@ -298,6 +315,14 @@ impl Listener {
             }
             next_id += 1;
             let place = Place::take(&open);
+            let mut server = self.server.clone();
+            server.transport_config(transport::parameters(
+                incoming.remote_address(),
+                self.idle_timeout,
+                false,
+                true,
+            ));
+            let incoming = (incoming, Arc::new(server));
             let served = connection::serve(next_id, incoming, gate.clone(), self.limits, sessions.clone());
             tokio::spawn(async move {
                 served.await;

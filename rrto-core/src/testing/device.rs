@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Device;
 use crate::api::CuResult;
-use crate::engine::Ready;
+use crate::engine::{Payload, Ready};
 use crate::operator::{Handle, Launch, Operator, Outcome, Sequence, Span, Value};
 
 /// A device that is a flat piece of memory, and executes everything at once, in the order in which it comes. Its kernels
@@ -137,7 +137,9 @@ impl FakeDevice {
 
 impl Device for FakeDevice {
     fn execute(&mut self, ready: &Ready) -> Outcome {
-        self.run(ready.number, &ready.operator, ready.payload.as_deref())
+        // Nothing is staged here.
+        let payload = ready.payload.clone().and_then(Payload::into_bytes);
+        self.run(ready.number, &ready.operator, payload.as_deref())
     }
 
     fn execute_span(&mut self, first: u64, sequence: &Sequence, span: &Span) -> Vec<(u64, CuResult)> {

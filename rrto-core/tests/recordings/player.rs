@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::engine::{ClientLimits, Ready, Submitted};
+use rrto_core::engine::{ClientLimits, Payload, Ready, Submitted};
 use rrto_core::log::recording::{Became, Event, Summary};
 use rrto_core::operator::{MAX_PAYLOAD_BYTES, Operator, Outcome, Sequence, Span, Value};
 use rrto_core::testing::{Carried, Device, Pair};
@@ -42,7 +42,7 @@ impl Device for Answering {
             number: ready.number,
             lane: ready.lane,
             operator: ready.operator.clone(),
-            payload_bytes: ready.payload.as_ref().map(|payload| payload.len() as u64),
+            payload_bytes: ready.payload.as_ref().map(Payload::bytes),
         });
         let is_inline = |bytes: &u64| *bytes <= INLINE_PAYLOAD_BYTES;
         self.inline.0 += ready.operator.payload_bytes().filter(is_inline).unwrap_or(0);

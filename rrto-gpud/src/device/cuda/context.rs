@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::engine::Payload;
 use rrto_core::operator::{Handle, Launch, Operator, Outcome, Sequence, SequenceId, Span, Value};
 
 use super::completions::{Completions, Event};
@@ -201,7 +201,7 @@ impl CudaContext {
     }
 
     /// The dispatch: one arm an operator.
-    fn dispatch(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Step {
+    fn dispatch(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Step {
         use Operator::*;
         match operator {
             MemAlloc { bytes } => self.mem_alloc(bytes),
@@ -296,7 +296,7 @@ impl CudaContext {
 }
 
 impl Context for CudaContext {
-    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress {
+    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Progress {
         if let Err(fault) = self.check_usable() {
             return Progress::Done(Err(fault));
         }

@@ -112,13 +112,10 @@ impl Block {
         unsafe { std::slice::from_raw_parts(self.address(), len.min(self.bytes())) }
     }
 
-    /// Copies to its start. What does not fit is left out; who calls this has asked for a block that is long enough.
-    pub(super) fn write(&mut self, payload: &[u8]) {
-        debug_assert!(payload.len() <= self.bytes());
-        let len = payload.len().min(self.bytes());
-        // SAFETY: the piece is within the slab and nobody's but this value's, as for `read`; a payload that is a
-        // piece of a slab itself is another one.
-        unsafe { std::ptr::copy_nonoverlapping(payload.as_ptr(), self.address(), len) }
+    /// Has its first `len` bytes written, or all if it has fewer.
+    pub(super) fn fill<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        // SAFETY: as for `read`; nobody else has a reference, because this value is borrowed mutably meanwhile.
+        fill(unsafe { std::slice::from_raw_parts_mut(self.address(), len.min(self.bytes())) })
     }
 
     /// Hands it to the device.
