@@ -188,7 +188,8 @@ fn what_is_repeated_is_replayed() {
     let statistics = link.replay_statistics();
     assert!(statistics.runs >= 30, "{statistics:?}");
     assert_eq!(link.poll_divergence(), None);
-    assert_eq!(link.statistics().round_trips, 40);
+    // Where the answer is there before it is waited for, there is none.
+    assert!(link.statistics().round_trips <= 40);
 }
 
 /// Counts bytes: control up, control down, payloads up.
