@@ -45,7 +45,8 @@ impl Staged for Second {
     }
 
     fn copy_to(&self, into: &mut [u8]) -> bool {
-        pread(&self.0, into, MAX_PAYLOAD_BYTES) == Ok(into.len())
+        let len = into.len();
+        pread(&self.0, into, MAX_PAYLOAD_BYTES) == Ok(len)
     }
 }
 
