@@ -84,11 +84,13 @@ struct Architecture {
 /// The dimensions of grid and block, the windows of shared and local memory, and the stack.
 const LAUNCH: Range = (0, 0x30);
 
-/// Compute capability 8.x: LAUNCH, and the descriptor of global memory.
+/// Compute capability 8.x: also the descriptor of global memory. The address is at 0x40.
 const AMPERE: Architecture = Architecture { block_at: 0x160, harmless: &[LAUNCH, (0x118, 8)] };
 
-/// Compute capability 9.0, likewise.
-const HOPPER: Architecture = Architecture { block_at: 0x210, harmless: &[LAUNCH, (0x208, 8)] };
+/// Compute capability 9.0: also whether there are clusters, and their dimensions, how many blocks are in one, and the
+/// descriptor. The address is at 0x198.
+const HOPPER: Architecture =
+    Architecture { block_at: 0x210, harmless: &[LAUNCH, (0x140, 0x28), (0x188, 4), (0x208, 8)] };
 
 impl Architecture {
     /// That of a cubin's code.
