@@ -30,7 +30,7 @@ impl Target {
     }
 
     /// Whether its driver might execute `entry`; true if that is not certain.
-    pub(super) fn may_use(self, entry: &Entry<'_>) -> bool {
+    fn may_use(self, entry: &Entry<'_>) -> bool {
         match (self.architecture, entry.kind) {
             (None, EntryKind::Ptx) => true,
             (None, EntryKind::Cubin | EntryKind::Other(_)) => false,

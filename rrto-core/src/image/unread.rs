@@ -23,7 +23,7 @@ use super::bytes::slice;
 use super::cubin::{self, Budget, KernelParams};
 use super::elf::{Header, Section, Sections};
 use super::sass::{self, INSTRUCTION_BYTES, Reads};
-use super::{Container, EntryKind, ImageError, Kind, Target};
+use super::{Container, EntryKind, ImageError, Kind};
 
 /// The most ranges of one kernel, so that what a client is told stays small; more are read ones. The block of
 /// PyTorch's fused optimizers has a few dozen.
@@ -201,15 +201,16 @@ pub fn kernels(cubin: &[u8]) -> Result<Vec<Unread<'_>>, ImageError> {
         .collect())
 }
 
-/// What kernels leave unread in whatever of `image` `target` may execute; of kernels that are not named, nothing. If
-/// something else than machine code may be chosen, none is named.
+/// What kernels leave unread in every cubin of `image` that has them; of kernels that are not named, nothing. None is
+/// named if there is anything else than cubins in it, because the driver may choose that. [`super::select`] leaves out
+/// what it cannot.
 #[must_use]
-pub fn unread(image: &[u8], target: Target) -> HashMap<String, Vec<Range>> {
+pub fn unread(image: &[u8]) -> HashMap<String, Vec<Range>> {
     let mut found = HashMap::new();
     let complete = match Kind::of(image) {
         Kind::Ptx => false,
         Kind::Cubin => add(&mut found, image).is_ok(),
-        Kind::Container => add_container(&mut found, image, target).is_ok(),
+        Kind::Container => add_container(&mut found, image).is_ok(),
     };
     if complete { found } else { HashMap::new() }
 }
@@ -217,16 +218,9 @@ pub fn unread(image: &[u8], target: Target) -> HashMap<String, Vec<Range>> {
 /// Why an image says nothing about what its kernels read.
 struct Unknown;
 
-fn add_container(
-    found: &mut HashMap<String, Vec<Range>>,
-    image: &[u8],
-    target: Target,
-) -> Result<(), Unknown> {
+fn add_container(found: &mut HashMap<String, Vec<Range>>, image: &[u8]) -> Result<(), Unknown> {
     for entry in Container::parse(image).map_err(|_| Unknown)?.entries() {
         let entry = entry.map_err(|_| Unknown)?;
-        if !target.may_use(&entry) {
-            continue;
-        }
         if entry.kind != EntryKind::Cubin {
             return Err(Unknown);
         }
@@ -314,3 +308,6 @@ fn functions<'a>(cubin: &'a [u8]) -> Result<HashMap<&'a str, Function<'a>>, Imag
     }
     Ok(functions)
 }
+
+#[cfg(test)]
+mod tests;
