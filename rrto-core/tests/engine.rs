@@ -71,7 +71,7 @@ fn run(seed: u64, mode: Mode, count: usize, cuts: bool) {
                 lane: 0,
                 wants_answer: true,
                 operator: operator.clone(),
-                payload: payload.clone(),
+                payload: payload.clone().map(Into::into),
             };
             match pair.client.handle_submit(0, operator, payload) {
                 Submitted::Full(back, back_payload) => {

@@ -26,7 +26,8 @@ struct Session {
 impl Session {
     fn issue(&mut self, operator: Operator, payload: Option<Bytes>) {
         self.number += 1;
-        if let Progress::Done(outcome) = self.context.execute(self.number, operator, payload) {
+        if let Progress::Done(outcome) = self.context.execute(self.number, operator, payload.map(Into::into))
+        {
             self.finished.push((self.number, outcome));
         }
     }

@@ -1,8 +1,9 @@
 //! The executor: one thread a session that issues its operators in order and brings completions back.
 //!
-//! It never waits for the device. While something is pending it polls, first in a short spin and then in waits that
-//! grow with the time already waited, so that a completion is noticed soon and a long kernel does not burn a core;
-//! while operators keep coming it polls every [`POLL_OPERATORS`] of them, so that answers are not delayed by a burst.
+//! It never waits for the device. For a short time after something has happened it looks for operators and completions
+//! without a pause, then in waits that grow with the time already waited, so that both are noticed soon and a long kernel
+//! does not burn a core; while operators keep coming it polls every [`POLL_OPERATORS`] of them, so that answers are not
+//! delayed by a burst.
 //! An operator that arrives ends any wait at once.
 
 #[cfg(test)]
@@ -10,12 +11,12 @@ pub(crate) mod fake;
 mod footprint;
 pub(crate) mod pace;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use rrto_core::engine::{Ready, Work};
+use rrto_core::engine::{Payload, Ready, Work};
 use rrto_core::operator::{Outcome, Value};
-use rrto_quic::{Next, Session};
+use rrto_quic::{Next, Session, Staging};
 
 use crate::device::{Context, Progress};
 use crate::metrics::SessionMeter;
@@ -37,6 +38,8 @@ const ROOM_WAIT: Duration = Duration::from_millis(10);
 pub trait Calls {
     /// The next operator in order, if there is one within `wait`.
     fn next(&self, wait: Duration) -> Next;
+    /// Payloads are to be put there as they arrive.
+    fn stage_in(&self, _staging: Arc<dyn Staging>) {}
     /// Why the session is over, if it is.
     fn over(&self) -> Option<String>;
     /// Tells how an operator ended.
@@ -48,6 +51,10 @@ pub trait Calls {
 impl Calls for Session {
     fn next(&self, wait: Duration) -> Next {
         Session::next(self, wait)
+    }
+
+    fn stage_in(&self, staging: Arc<dyn Staging>) {
+        Session::stage_in(self, staging);
     }
 
     fn over(&self) -> Option<String> {
@@ -78,7 +85,7 @@ pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMet
             executor.poll();
             continue;
         }
-        let wait = if executor.context.pending() == 0 { IDLE_WAIT } else { pace.next_wait() };
+        let wait = pace.next_wait(executor.context.pending() > 0).unwrap_or(IDLE_WAIT);
         match calls.next(wait) {
             Next::Ready(ready) => {
                 unpolled += executor.start(ready);
@@ -131,8 +138,8 @@ impl<C: Calls> Executor<'_, C> {
 
     fn execute(&mut self, ready: Ready) {
         let Ready { number, operator, payload, .. } = ready;
-        let bytes = payload.as_ref().map_or(0, Bytes::len);
-        self.meter.count_operator(&operator, bytes as u64);
+        let bytes = payload.as_ref().map_or(0, Payload::bytes);
+        self.meter.count_operator(&operator, bytes);
         self.footprint.handle_issued(number, &operator);
         let started = Instant::now();
         let progress = self.context.execute(number, operator, payload);

@@ -77,6 +77,9 @@ fn execute_on(calls: &impl Calls, device: &dyn Device, limits: Limits) -> Result
         Ok(context) => context,
         Err(error) => return Ok(Ending::Device(error)),
     };
+    if let Some(staging) = context.staging() {
+        calls.stage_in(staging);
+    }
     let ended = isolated(|| {
         let mut meter = SessionMeter::new();
         executor::run(calls, context.as_mut(), &mut meter)

@@ -19,10 +19,12 @@
 
 mod client;
 mod server;
+mod staging;
 mod streams;
 mod tls;
 mod transport;
 
 pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission};
 pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
+pub use staging::{Place, Staging};
 pub use tls::{Credentials, CredentialsError, SERVER_NAME};

@@ -7,15 +7,16 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{Endpoint, ServerConfig, TokioRuntime};
 use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, Welcome};
 use tokio::sync::Notify;
 
+use crate::staging::Staging;
 use crate::tls::{Credentials, CredentialsError};
 use crate::transport;
 
@@ -106,6 +107,8 @@ struct Shared {
     state: Mutex<State>,
     /// Something arrived, or the session is over.
     arrived: Condvar,
+    /// How often that has happened.
+    arrivals: AtomicU64,
     /// The writer has something to send.
     transmit: Notify,
     /// The executor made room for more of the control stream.
@@ -113,6 +116,7 @@ struct Shared {
     operators: AtomicU64,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
+    staging: OnceLock<Arc<dyn Staging>>,
 }
 
 impl Shared {
@@ -132,18 +136,32 @@ impl Shared {
         state.engine.handle_end(reason);
         state.over.get_or_insert_with(|| reason.to_owned());
         self.wake_writer(&mut state);
-        self.arrived.notify_all();
+        self.announce_arrival();
     }
 
     fn set_over(&self, reason: String) {
         self.lock().over.get_or_insert(reason);
-        self.arrived.notify_all();
+        self.announce_arrival();
+    }
+
+    /// There is something new for the executor; called after it can be seen.
+    fn announce_arrival(&self) {
+        self.arrivals.fetch_add(1, Ordering::Release);
+        self.arrived.notify_one();
     }
 }
 
 /// The executor's end of a session. Dropping it ends the session.
 pub struct Session {
     shared: Arc<Shared>,
+    /// Arrivals after which there was nothing left to do.
+    exhausted: AtomicU64,
+}
+
+impl Session {
+    fn new(shared: Arc<Shared>) -> Self {
+        Session { shared, exhausted: AtomicU64::new(u64::MAX) }
+    }
 }
 
 impl Session {
@@ -162,8 +180,18 @@ impl Session {
         self.shared.peer
     }
 
-    /// The next operator, waiting at most `wait` for it.
+    /// From now on bulk payloads are put there, as long as there is a place for them. What was told first stays.
+    pub fn stage_in(&self, staging: Arc<dyn Staging>) {
+        let _ = self.shared.staging.set(staging);
+    }
+
+    /// The next operator, waiting at most `wait` for it. Without a wait this costs a few nanoseconds where nothing has
+    /// arrived, and keeps no lock from those who take in what arrives.
     pub fn next(&self, wait: Duration) -> Next {
+        let arrivals = self.shared.arrivals.load(Ordering::Acquire);
+        if wait.is_zero() && arrivals == self.exhausted.load(Ordering::Relaxed) {
+            return Next::Idle;
+        }
         let deadline = Instant::now() + wait;
         let mut acknowledged = false;
         let mut state = self.shared.lock();
@@ -194,6 +222,8 @@ impl Session {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                // What arrived since the count was taken counts anew.
+                self.exhausted.store(arrivals, Ordering::Relaxed);
                 return Next::Idle;
             }
             let nap = if acknowledged { left } else { left.min(IDLE_BEFORE_ACKNOWLEDGING) };
@@ -254,6 +284,9 @@ impl Drop for Session {
 /// A bound UDP socket that is ready to serve.
 pub struct Listener {
     endpoint: Endpoint,
+    /// Without what depends on the peer.
+    server: ServerConfig,
+    idle_timeout: Duration,
     limits: ServerLimits,
     max_connections: u32,
     address: SocketAddr,
@@ -265,14 +298,21 @@ impl Listener {
     /// # Errors
     /// Unusable credentials or address.
     pub fn bind(config: ServeConfig) -> Result<Listener, ServeError> {
-        let mut server = config.credentials.server_config()?;
-        server.transport_config(transport::parameters(config.idle_timeout, false, true));
+        let server = config.credentials.server_config()?;
         let failed = |source| ServeError::Listen { address: config.listen, source };
         let socket = transport::bind(config.listen).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
-            .map_err(failed)?;
-        Ok(Listener { endpoint, limits: config.limits, max_connections: config.max_connections, address })
+        let endpoint =
+            Endpoint::new(transport::endpoint(), Some(server.clone()), socket, Arc::new(TokioRuntime))
+                .map_err(failed)?;
+        Ok(Listener {
+            endpoint,
+            server,
+            idle_timeout: config.idle_timeout,
+            limits: config.limits,
+            max_connections: config.max_connections,
+            address,
+        })
     }
 
     /// The bound address.
@@ -298,6 +338,14 @@ impl Listener {
             }
             next_id += 1;
             let place = Place::take(&open);
+            let mut server = self.server.clone();
+            server.transport_config(transport::parameters(
+                incoming.remote_address(),
+                self.idle_timeout,
+                false,
+                true,
+            ));
+            let incoming = (incoming, Arc::new(server));
             let served = connection::serve(next_id, incoming, gate.clone(), self.limits, sessions.clone());
             tokio::spawn(async move {
                 served.await;

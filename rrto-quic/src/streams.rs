@@ -19,10 +19,15 @@ pub(crate) enum StreamError {
     ControlClosed,
     #[error("a bulk stream ended before its payload did")]
     Short,
+    #[error("a payload cannot be kept: {0}")]
+    Staging(std::io::Error),
 }
 
 /// Bytes taken from a stream at a time.
 const READ_CHUNK_BYTES: usize = 256 << 10;
+
+/// Pieces of a bulk stream taken at a time; each is what one packet brought.
+const READ_PIECES: usize = 32;
 
 /// Sends one payload on a stream of its own; returns when all of it is in the send buffer.
 pub(crate) async fn send_bulk(
@@ -45,18 +50,24 @@ pub(crate) async fn read_bulk_header(stream: &mut RecvStream) -> Result<BulkHead
     Ok(BulkHeader::decode(&raw)?)
 }
 
-/// Gives each piece of a bulk stream's payload, and where in it that is, to `take`.
+/// Gives the pieces of a bulk stream's payload that have arrived, and where in it the first of them belongs, to `take`.
+/// What a peer sends beyond the payload is left out.
 pub(crate) async fn read_bulk(
     stream: &mut RecvStream,
     bytes: u64,
-    mut take: impl FnMut(u64, &[u8]),
+    mut take: impl FnMut(u64, &[Bytes]) -> Result<(), StreamError>,
 ) -> Result<(), StreamError> {
+    let mut pieces = [const { Bytes::new() }; READ_PIECES];
     let mut offset = 0;
     while offset < bytes {
-        let limit = READ_CHUNK_BYTES.min((bytes - offset) as usize);
-        let Some(chunk) = stream.read_chunk(limit, true).await? else { return Err(StreamError::Short) };
-        take(offset, &chunk.bytes);
-        offset += chunk.bytes.len() as u64;
+        let Some(count) = stream.read_chunks(&mut pieces).await? else { return Err(StreamError::Short) };
+        let Some(pieces) = pieces.get_mut(..count) else { return Err(StreamError::Short) };
+        let start = offset;
+        for piece in &mut *pieces {
+            piece.truncate(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
+            offset += piece.len() as u64;
+        }
+        take(start, pieces)?;
     }
     Ok(())
 }

@@ -169,7 +169,7 @@ fn what_is_repeated_is_replayed() {
                 lane: 0,
                 wants_answer: true,
                 operator: operator.clone(),
-                payload: payload.clone(),
+                payload: payload.clone().map(Into::into),
             };
             output = Some(expected.execute(&ready));
             match link.submit(0, operator, payload, |_| {}) {

@@ -13,8 +13,10 @@
 //!   delivered to the program's memory.
 
 mod client;
+mod payload;
 mod progress;
 mod server;
 
 pub use client::{Client, ClientLimits, Delivery, Lost, Submitted};
+pub use payload::{Payload, Staged};
 pub use server::{Ready, Server, ServerLimits, Work};

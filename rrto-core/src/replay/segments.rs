@@ -1,40 +1,30 @@
 //! Where the runs of a sequence are cut into segments.
 //!
-//! A segment's Advance leaves when its last operator has been checked, so the server's work starts one segment after
-//! the program's, and after the program's last call one segment is still to be sent and executed. Both of these are
-//! short; between them segments shrink towards the end, because what the server still has to do when the last call
-//! comes is what the program waits for.
+//! A segment's Advance leaves when its last operator has been checked, so the device's work starts one segment after
+//! the program's, and after the program's last call one segment is still to be sent and executed: the first and the last
+//! are short. A device that is about as fast as the program would wait for every long one between them, so these are
+//! alike.
 
-/// Segments of one run, at most. An Advance is about 12 bytes, so that twelve of them leave room in the 256 bytes that
-/// an inference may cost beside its input.
-const MOST_SEGMENTS: u32 = 12;
+/// Segments of one run, at most. An Advance is 9 to 12 bytes, so that sixteen of them leave room in the 256 bytes that an
+/// inference may cost beside its input.
+const MOST_SEGMENTS: u32 = 16;
 
-/// Operators for each segment, at least: fewer, and the Advance costs more than it hastens.
-const OPERATORS_PER_SEGMENT: u32 = 16;
+/// Operators for each segment, at least and on average: fewer, and the Advance costs more than it hastens.
+const OPERATORS_PER_SEGMENT: u32 = 8;
 
-/// The first segment of several: a program takes about 50 us to issue so many, which is as much as one message costs the
-/// two hosts.
-const FIRST_OPERATORS: u32 = 16;
-
-/// The last segment of several: the final slot and so many operators before it.
-const LAST_OPERATORS: u32 = 9;
+/// How many times as long as the first and the last segment one in the middle is.
+const LONGEST: u32 = 3;
 
 /// The places after the last operator of each segment, ascending; the last one is `operators`.
 pub(super) fn ends(operators: u32) -> Box<[u32]> {
     let count = (operators / OPERATORS_PER_SEGMENT).clamp(1, MOST_SEGMENTS);
-    if count < 3 {
-        let first = operators.saturating_sub(LAST_OPERATORS);
-        return [first, operators].into_iter().skip(if count == 1 { 1 } else { 0 }).collect();
-    }
-    let middle_count = u64::from(count) - 2;
-    let middle = u64::from(operators - FIRST_OPERATORS - LAST_OPERATORS);
-    // The segments of the middle are as long as middle_count, .., 2, 1 are to one another.
-    let all_parts = middle_count * (middle_count + 1) / 2;
-    let middle_ends = (1..=middle_count).map(|index| {
-        let parts = index * (2 * middle_count + 1 - index) / 2;
-        FIRST_OPERATORS + (middle * parts / all_parts) as u32
+    let weights = (0..count).map(|index| (index + 1).min(count - index).min(LONGEST));
+    let all: u32 = weights.clone().sum();
+    let sums = weights.scan(0, |sum, weight| {
+        *sum += weight;
+        Some(*sum)
     });
-    std::iter::once(FIRST_OPERATORS).chain(middle_ends).chain(std::iter::once(operators)).collect()
+    sums.map(|sum| (u64::from(operators) * u64::from(sum) / u64::from(all)) as u32).collect()
 }
 
 #[cfg(test)]
@@ -42,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_cover_a_run_and_end_short() {
+    fn segments_cover_a_run_and_begin_and_end_short() {
         for operators in 1..5000 {
             let ends = ends(operators);
             assert!(ends.len() as u32 <= MOST_SEGMENTS);
@@ -51,10 +41,11 @@ mod tests {
             let lengths: Vec<u32> = starts.zip(ends.iter()).map(|(start, end)| end - start).collect();
             assert!(lengths.iter().all(|length| *length > 0), "{operators}: {lengths:?}");
             if let [first, middle @ .., last] = &lengths[..] {
-                assert_eq!(*last, LAST_OPERATORS, "{operators}");
-                assert!(middle.is_empty() || *first == FIRST_OPERATORS);
+                let longest = middle.iter().max().copied().unwrap_or(0);
                 // To within the rounding of a place.
-                assert!(middle.windows(2).all(|pair| pair[0] + 1 >= pair[1]), "{operators}: {lengths:?}");
+                assert!(first.abs_diff(*last) <= 1, "{operators}: {lengths:?}");
+                assert!(longest <= LONGEST * (first + 1), "{operators}: {lengths:?}");
+                assert!(middle.iter().all(|length| length + 1 >= *first), "{operators}: {lengths:?}");
             }
         }
     }

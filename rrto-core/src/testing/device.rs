@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 
 use crate::api::CuResult;
-use crate::engine::Ready;
+use crate::engine::{Payload, Ready};
 use crate::operator::{Handle, Launch, Operator, Outcome, Sequence, Span, Value};
 
 /// A device that is a flat piece of memory, and executes everything at once, in the order in which it comes. Its kernels
@@ -60,7 +60,9 @@ impl FakeDevice {
 
     /// Executes one operator.
     pub fn execute(&mut self, ready: &Ready) -> Outcome {
-        self.run(ready.number, &ready.operator, ready.payload.as_deref())
+        // Nothing is staged here.
+        let payload = ready.payload.clone().and_then(Payload::into_bytes);
+        self.run(ready.number, &ready.operator, payload.as_deref())
     }
 
     /// Executes a span; gives the failures.

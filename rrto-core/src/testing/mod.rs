@@ -122,7 +122,7 @@ impl Pair {
         let moved: Vec<_> = self.bulk_up.drain(..count.min(self.bulk_up.len())).collect();
         for (number, payload) in &moved {
             self.carried.bulk_up += payload.len() as u64;
-            if let Err(error) = self.server.handle_payload(*number, payload.clone()) {
+            if let Err(error) = self.server.handle_payload(*number, payload.clone().into()) {
                 self.server.handle_end(&error.to_string());
             }
         }

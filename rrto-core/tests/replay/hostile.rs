@@ -111,7 +111,7 @@ impl Peer {
             }
             Sent::Payload { ahead, bytes } => {
                 let number = self.number(ahead);
-                return self.server.handle_payload(number, vec![3; bytes].into()).is_ok();
+                return self.server.handle_payload(number, Bytes::from(vec![3; bytes]).into()).is_ok();
             }
             Sent::Execute { count } => return self.execute(count),
         };
@@ -127,7 +127,7 @@ impl Peer {
                 Ok(None) => break,
                 Ok(Some(Work::Operator(ready))) => {
                     assert!(ready.number > self.executed, "in order");
-                    let payload = ready.payload.as_ref().map(|payload| payload.len() as u64);
+                    let payload = ready.payload.as_ref().map(rrto_core::engine::Payload::bytes);
                     assert_eq!(payload, ready.operator.payload_bytes());
                     self.executed = ready.number;
                     self.server.handle_outcome(ready.number, Ok(Value::None));
@@ -189,9 +189,9 @@ fn a_span_waits_for_the_bulk_payload_of_its_slot() {
     let span = Span { sequence: SequenceId(0), from: 0, count: 20, patches: Vec::new() };
     assert!(peer.send(Sent::Advance { ahead: 0, span, payload_bytes: 40 }));
     assert_eq!(peer.server.poll_ready(), Ok(None));
-    peer.server.handle_payload(2, Bytes::from(vec![1; 5000])).unwrap();
+    peer.server.handle_payload(2, Bytes::from(vec![1; 5000]).into()).unwrap();
     let Ok(Some(Work::Operator(ready))) = peer.server.poll_ready() else { panic!("the input") };
-    assert_eq!((ready.number, ready.payload.map(|payload| payload.len())), (2, Some(5000)));
+    assert_eq!((ready.number, ready.payload.map(|payload| payload.bytes())), (2, Some(5000)));
     let Ok(Some(Work::Operator(ready))) = peer.server.poll_ready() else { panic!("the second input") };
     assert!(matches!(ready.operator, Operator::CopyIn { bytes: 40, .. }));
     let Ok(Some(Work::Span { first, span, .. })) = peer.server.poll_ready() else { panic!("the rest") };

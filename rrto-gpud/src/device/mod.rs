@@ -12,13 +12,15 @@ pub mod cpu;
 pub mod cuda;
 pub mod process;
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::engine::Payload;
 use rrto_core::operator::{Operator, Outcome, Sequence, SequenceId, Span};
 use rrto_core::wire::DeviceInfo;
+use rrto_quic::Staging;
 use serde::{Deserialize, Serialize};
 
 /// What a session may hold on the device.
@@ -106,7 +108,7 @@ pub trait Device: Send + Sync {
 pub trait Context {
     /// Executes the operator of this number. Operators come in their order; `payload` has exactly the bytes that
     /// the operator takes.
-    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress;
+    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Progress;
 
     /// Executes a span of a sequence, which fits it and has no slots: nothing of it takes a payload or answers. Its first
     /// operator has the number `first`, and the others follow. Gives the failures that show at once, with their numbers.
@@ -120,6 +122,15 @@ pub trait Context {
         }
         failures
     }
+
+    /// Where payloads are best put before they are given to [`Context::execute`], if anywhere.
+    fn staging(&self) -> Option<Arc<dyn Staging>> {
+        None
+    }
+
+    /// Staged payloads are in this file, a [`MAX_PAYLOAD_BYTES`](rrto_core::operator::MAX_PAYLOAD_BYTES) for each place,
+    /// and stay there until their operators are over.
+    fn share(&mut self, _file: BorrowedFd<'_>) {}
 
     /// There will be no more spans of this sequence.
     fn retire(&mut self, _sequence: SequenceId) {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::engine::{Ready, Work};
+use rrto_core::engine::{Payload, Ready, Work};
 use rrto_core::operator::{Handle, Operator, Outcome, Value};
 use rrto_core::wire::DeviceInfo;
 use rrto_quic::Next;
@@ -73,7 +73,7 @@ pub(crate) struct FakeContext {
 }
 
 impl Context for FakeContext {
-    fn execute(&mut self, number: u64, operator: Operator, _: Option<Bytes>) -> Progress {
+    fn execute(&mut self, number: u64, operator: Operator, _: Option<Payload>) -> Progress {
         self.executed.push(number);
         match operator {
             PANICS => panic!("told to"),

@@ -1,9 +1,17 @@
-//! How often to poll while completions are pending.
+//! How often to look for what comes next.
+//!
+//! For some time after something has happened a thread looks without a pause, and yields in between. Waking it up would
+//! take some 40 us on a virtual machine, and an inference passes through two threads for every segment and back. A local
+//! program does the same: `cudaStreamSynchronize` spins until the device has finished (CUDA driver API,
+//! `CU_CTX_SCHED_AUTO`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Polls without a wait: most kernels of an inference end within them, and they last some tens of microseconds.
-const SPINS: u32 = 64;
+/// How long to look without a pause for completions: as long as the kernels of most inferences last.
+const SPIN_PENDING: Duration = Duration::from_millis(2);
+
+/// How long to look without a pause for operators: segments of one inference come in shorter intervals than that.
+const SPIN_IDLE: Duration = Duration::from_micros(500);
 
 /// The first wait after the spin.
 const FIRST_WAIT: Duration = Duration::from_micros(20);
@@ -11,33 +19,35 @@ const FIRST_WAIT: Duration = Duration::from_micros(20);
 /// The longest wait: 2,000 polls a second are a few percent of a core.
 const LONGEST_WAIT: Duration = Duration::from_micros(500);
 
-/// Each wait is longer than the one before by this part of it. So a wait is about this part of all the time waited,
-/// and noticing a completion late adds at most 3 % to it.
-const GROWTH_DIVISOR: u32 = 32;
+/// A wait is this part of all the time waited: so noticing a completion late adds at most 3 % to it.
+const WAITED_DIVISOR: u32 = 32;
 
-/// The waits between polls since something last happened.
+/// The waits since something last happened.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    spins: u32,
-    wait: Duration,
+    since: Instant,
 }
 
 impl Default for Pace {
+    /// Something has just happened.
     fn default() -> Self {
-        Pace { spins: SPINS, wait: FIRST_WAIT }
+        Pace { since: Instant::now() }
     }
 }
 
 impl Pace {
-    /// How long to wait before the next poll; zero is to be followed by a yield.
-    pub(crate) fn next_wait(&mut self) -> Duration {
-        if let Some(left) = self.spins.checked_sub(1) {
-            self.spins = left;
-            return Duration::ZERO;
-        }
-        let wait = self.wait;
-        self.wait = (wait + wait / GROWTH_DIVISOR).min(LONGEST_WAIT);
-        wait
+    /// How long to wait before looking again. Zero is to be followed by a yield; `None` is until something arrives.
+    pub(crate) fn next_wait(&self, is_pending: bool) -> Option<Duration> {
+        wait_after(self.since.elapsed(), is_pending)
+    }
+}
+
+fn wait_after(waited: Duration, is_pending: bool) -> Option<Duration> {
+    match is_pending {
+        true if waited < SPIN_PENDING => Some(Duration::ZERO),
+        true => Some((waited / WAITED_DIVISOR).clamp(FIRST_WAIT, LONGEST_WAIT)),
+        false if waited < SPIN_IDLE => Some(Duration::ZERO),
+        false => None,
     }
 }
 
@@ -47,20 +57,22 @@ mod tests {
 
     #[test]
     fn a_completion_is_noticed_soon_however_long_it_took() {
-        let mut pace = Pace::default();
-        for _ in 0..SPINS {
-            assert_eq!(pace.next_wait(), Duration::ZERO);
-        }
         let mut waited = Duration::ZERO;
         let mut last = Duration::ZERO;
         for _ in 0..10_000 {
-            let wait = pace.next_wait();
+            let wait = wait_after(waited, true).unwrap();
             assert!(wait >= last, "waits only grow");
-            assert!((FIRST_WAIT..=LONGEST_WAIT).contains(&wait));
-            assert!(wait <= FIRST_WAIT + waited / GROWTH_DIVISOR, "{wait:?} after {waited:?}");
-            waited += wait;
+            assert_eq!(wait.is_zero(), waited < SPIN_PENDING);
+            assert!(wait <= FIRST_WAIT.max(waited / WAITED_DIVISOR), "{wait:?} after {waited:?}");
+            waited += wait.max(Duration::from_micros(1));
             last = wait;
         }
         assert_eq!(last, LONGEST_WAIT);
+    }
+
+    #[test]
+    fn nothing_is_looked_for_where_nothing_has_happened_for_long() {
+        assert_eq!(wait_after(Duration::ZERO, false), Some(Duration::ZERO));
+        assert_eq!(wait_after(SPIN_IDLE, false), None);
     }
 }

@@ -106,7 +106,7 @@ impl Session {
     pub(crate) fn issue(&mut self, operator: Operator, payload: Option<Bytes>) -> Result<u64, Outcome> {
         assert_eq!(operator.check_limits(), Ok(()));
         self.next += 1;
-        match self.context.execute(self.next, operator, payload) {
+        match self.context.execute(self.next, operator, payload.map(Into::into)) {
             Progress::Done(outcome) => Err(outcome),
             Progress::Pending => Ok(self.next),
         }

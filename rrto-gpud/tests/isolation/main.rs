@@ -16,8 +16,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rrto_core::api::CuResult;
 use rrto_core::operator::{
-    Edit, Geometry, Handle, Launch, MAX_PARAM_BYTES, MAX_PAYLOAD_BYTES, MAX_SEQUENCE_OPERATORS, Operator,
-    Outcome, Patch, Sequence, SequenceId, Span, Value,
+    Edit, Geometry, Handle, Launch, MAX_PARAM_BYTES, MAX_PAYLOAD_BYTES, MAX_SEQUENCE_BYTES, MAX_SPAN_PATCHES,
+    Operator, Outcome, Patch, Sequence, SequenceId, Span, Value,
 };
 use rrto_gpud::cli::{DeviceKind, WorkerArgs};
 use rrto_gpud::device::cpu::CpuDevice;
@@ -352,7 +352,7 @@ fn many_small_operators_are_no_deadlock_either() {
 }
 
 #[test]
-fn the_largest_sequence_with_all_of_it_patched() {
+fn the_largest_sequence_with_as_much_patched_as_may_be() {
     let device = processes();
     let mut session = Session::on(&device, Limits::default());
     let launch = Operator::Launch(Launch {
@@ -363,15 +363,15 @@ fn the_largest_sequence_with_all_of_it_patched() {
         attributes: Vec::new(),
         params: vec![0; MAX_PARAM_BYTES / 16].into(),
     });
-    let sequence = Arc::new(Sequence::new(0, vec![launch; MAX_SEQUENCE_OPERATORS]).unwrap());
+    let one = Sequence::new(0, vec![launch.clone()]).unwrap();
+    let count = (MAX_SEQUENCE_BYTES / one.bytes()) as u32;
+    let sequence = Arc::new(Sequence::new(0, vec![launch; count as usize]).unwrap());
     let edits = vec![Edit { offset: 0, bytes: vec![1; MAX_PARAM_BYTES / 16].into() }];
-    let patches = (0..MAX_SEQUENCE_OPERATORS as u32)
-        .map(|at| Patch { at, geometry: None, edits: edits.clone() })
-        .collect();
-    let count = MAX_SEQUENCE_OPERATORS as u32;
+    let patches =
+        (0..MAX_SPAN_PATCHES as u32).map(|at| Patch { at, geometry: None, edits: edits.clone() }).collect();
     session.issue_span(&sequence, &Span { sequence: SequenceId(1), from: 0, count, patches });
     let failures = session.wait_for_all();
-    assert_eq!(failures.len(), MAX_SEQUENCE_OPERATORS);
+    assert_eq!(failures.len(), count as usize);
     assert!(failures.values().all(|outcome| *outcome == Err(CuResult::INVALID_HANDLE)));
     session.assert_works();
 }

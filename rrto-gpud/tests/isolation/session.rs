@@ -39,7 +39,7 @@ impl Session {
 
     pub(crate) fn issue(&mut self, operator: Operator, payload: Option<Bytes>) -> u64 {
         self.number += 1;
-        match self.context.execute(self.number, operator, payload) {
+        match self.context.execute(self.number, operator, payload.map(Into::into)) {
             Progress::Done(outcome) => drop(self.outcomes.insert(self.number, outcome)),
             Progress::Pending => assert!(self.context.pending() > 0),
         }

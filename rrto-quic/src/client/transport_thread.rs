@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime};
+use quinn::{Connection, Endpoint, RecvStream, SendStream, TokioRuntime};
 use rrto_core::wire::WireError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -62,12 +62,7 @@ enum Failure {
     Stream(StreamError),
 }
 
-async fn run(
-    shared: &Arc<Shared>,
-    config: LinkConfig,
-    mut client: quinn::ClientConfig,
-) -> Result<(), Failure> {
-    client.transport_config(transport::parameters(config.silence_timeout, true, false));
+async fn run(shared: &Arc<Shared>, config: LinkConfig, client: quinn::ClientConfig) -> Result<(), Failure> {
     let connection = connect(&config, client).await.map_err(Failure::Connect)?;
     let _ = shared.connection.set(connection.clone());
     let outcome = serve(shared, &connection).await;
@@ -87,7 +82,7 @@ async fn run(
 }
 
 /// Tries the server's addresses one after the other.
-async fn connect(config: &LinkConfig, client: quinn::ClientConfig) -> Result<Connection, ConnectError> {
+async fn connect(config: &LinkConfig, mut client: quinn::ClientConfig) -> Result<Connection, ConnectError> {
     let mut failure = ConnectError::Timeout { server: config.server.clone() };
     for address in resolve(&config.server)? {
         let local: SocketAddr = match address {
@@ -95,7 +90,8 @@ async fn connect(config: &LinkConfig, client: quinn::ClientConfig) -> Result<Con
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let socket = transport::bind(local)?;
-        let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+        let endpoint = Endpoint::new(transport::endpoint(), None, socket, Arc::new(TokioRuntime))?;
+        client.transport_config(transport::parameters(address, config.silence_timeout, true, false));
         let connecting = endpoint.connect_with(client.clone(), address, SERVER_NAME).map_err(|error| {
             ConnectError::Address { server: config.server.clone(), reason: error.to_string() }
         })?;
@@ -215,8 +211,14 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
     if shared.lock().engine.awaited_payload(header.number) != Some(header.bytes) {
         return Err(WireError::Unexpected { what: "bulk payload" }.into());
     }
-    read_bulk(&mut stream, header.bytes, |offset, bytes| shared.memory.deliver(header.number, offset, bytes))
-        .await?;
+    let deliver_pieces = |mut offset, pieces: &[Bytes]| {
+        for piece in pieces {
+            shared.memory.deliver(header.number, offset, piece);
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    };
+    read_bulk(&mut stream, header.bytes, deliver_pieces).await?;
     shared.counters.bulk_down.fetch_add(header.bytes, Ordering::Relaxed);
     let mut state = shared.lock();
     let outcome = state.engine.handle_payload_delivered(header.number);

@@ -1,12 +1,12 @@
 //! One connection, from its handshake to its end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, Incoming, RecvStream, SendStream};
-use rrto_core::engine::{Server, ServerLimits};
+use quinn::{Connection, Incoming, RecvStream, SendStream, ServerConfig};
+use rrto_core::engine::{Payload, Server, ServerLimits};
 use rrto_core::wire::{Hello, Refusal, WireError};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -25,13 +25,13 @@ const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve(
     id: u64,
-    incoming: Incoming,
+    (incoming, config): (Incoming, Arc<ServerConfig>),
     gate: Arc<dyn Gate>,
     limits: ServerLimits,
     sessions: Sessions,
 ) {
     let peer = incoming.remote_address();
-    let accepted = tokio::time::timeout(HELLO_LIMIT, accept(id, incoming, limits)).await;
+    let accepted = tokio::time::timeout(HELLO_LIMIT, accept(id, incoming, config, limits)).await;
     let (connection, shared, hello, send, recv) = match accepted {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
@@ -66,8 +66,13 @@ pub(super) async fn serve(
 type Accepted = (Connection, Arc<Shared>, Hello, SendStream, RecvStream);
 
 /// Completes the handshake and reads the hello.
-async fn accept(id: u64, incoming: Incoming, limits: ServerLimits) -> Result<Accepted, StreamError> {
-    let connection = incoming.accept()?.await?;
+async fn accept(
+    id: u64,
+    incoming: Incoming,
+    config: Arc<ServerConfig>,
+    limits: ServerLimits,
+) -> Result<Accepted, StreamError> {
+    let connection = incoming.accept_with(config)?.await?;
     let (send, mut recv) = connection.accept_bi().await?;
     let _ = send.set_priority(CONTROL_PRIORITY);
     let shared = Arc::new(Shared {
@@ -76,11 +81,13 @@ async fn accept(id: u64, incoming: Incoming, limits: ServerLimits) -> Result<Acc
         peer: connection.remote_address(),
         state: Mutex::new(State { engine: Server::new(limits), writer_idle: false, over: None }),
         arrived: Condvar::new(),
+        arrivals: AtomicU64::new(0),
         transmit: Notify::new(),
         room: Notify::new(),
         operators: AtomicU64::new(0),
         bytes_up: AtomicU64::new(0),
         bytes_down: AtomicU64::new(0),
+        staging: OnceLock::new(),
     });
     loop {
         let bytes = read_control(&mut recv).await?;
@@ -100,7 +107,7 @@ fn start(shared: &Arc<Shared>, admission: Admission) -> Result<(), Refusal> {
     let Admission { mut welcome, run } = admission;
     welcome.session = shared.id;
     shared.lock().engine.handle_welcome(welcome);
-    let session = Session { shared: shared.clone() };
+    let session = Session::new(shared.clone());
     std::thread::Builder::new()
         .name(format!("rrto-session-{}", shared.id))
         .spawn(move || run(session))
@@ -194,7 +201,7 @@ async fn take_control(shared: &Shared, mut recv: RecvStream) -> Result<(), Strea
         let bytes = read_control(&mut recv).await?;
         shared.bytes_up.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         shared.lock().engine.handle_control(&bytes)?;
-        shared.arrived.notify_one();
+        shared.announce_arrival();
     }
 }
 
@@ -218,11 +225,27 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
     if !shared.lock().engine.wants_payload(header.number, header.bytes) {
         return Err(WireError::Limit { what: "payload bytes of a session" }.into());
     }
-    // BulkHeader::decode has bounded the length by MAX_PAYLOAD_BYTES, and BULK_STREAMS bounds how many there are.
-    let mut payload = BytesMut::with_capacity(header.bytes as usize);
-    read_bulk(&mut stream, header.bytes, |_, bytes| payload.extend_from_slice(bytes)).await?;
+    let payload = match shared.staging.get().and_then(|staging| staging.take(header.bytes)) {
+        Some(place) => {
+            let stage = |offset, pieces: &[Bytes]| place.write(offset, pieces).map_err(StreamError::Staging);
+            read_bulk(&mut stream, header.bytes, stage).await?;
+            Payload::Staged(place)
+        }
+        None => keep_payload(&mut stream, header.bytes).await?.into(),
+    };
     shared.bytes_up.fetch_add(header.bytes, Ordering::Relaxed);
-    shared.lock().engine.handle_payload(header.number, payload.freeze())?;
-    shared.arrived.notify_one();
+    shared.lock().engine.handle_payload(header.number, payload)?;
+    shared.announce_arrival();
     Ok(())
+}
+
+async fn keep_payload(stream: &mut RecvStream, bytes: u64) -> Result<Bytes, StreamError> {
+    // BulkHeader::decode has bounded the length by MAX_PAYLOAD_BYTES, and BULK_STREAMS bounds how many there are.
+    let mut payload = BytesMut::with_capacity(bytes as usize);
+    let keep = |_, pieces: &[Bytes]| {
+        pieces.iter().for_each(|piece| payload.extend_from_slice(piece));
+        Ok(())
+    };
+    read_bulk(stream, bytes, keep).await?;
+    Ok(payload.freeze())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Payload;
 use crate::api::CuResult;
 use crate::operator::{MAX_SEQUENCES, Operator, Outcome, Sequence, SequenceId, Span, Value};
 use crate::wire::repeat::Decoder;
@@ -52,7 +53,7 @@ pub struct Ready {
     /// The call.
     pub operator: Operator,
     /// Its payload.
-    pub payload: Option<Bytes>,
+    pub payload: Option<Payload>,
 }
 
 /// What an executor does next.
@@ -88,7 +89,7 @@ pub struct Server {
     /// What comes next, in order; a bulk payload may still be missing.
     queue: Queue,
     /// Bulk payloads that came before their operators' turn.
-    payloads: HashMap<u64, Bytes>,
+    payloads: HashMap<u64, Payload>,
     /// Of `payloads`.
     payload_bytes: u64,
     /// All up to here have been executed, or are being.
@@ -247,6 +248,9 @@ impl Server {
     }
 
     fn handle_operators(&mut self, first: u64, mut coded: Bytes) -> Result<(), WireError> {
+        if coded.is_empty() {
+            return Err(WireError::Malformed { what: "operators: there are none" });
+        }
         let mut number = first;
         while !coded.is_empty() {
             let (record, payload) = self.decoder.decode(&mut coded)?;
@@ -262,7 +266,7 @@ impl Server {
     ///
     /// # Errors
     /// A payload that is for no operator that could be waiting for it, or over the session's limit.
-    pub fn handle_payload(&mut self, number: u64, payload: Bytes) -> Result<(), WireError> {
+    pub fn handle_payload(&mut self, number: u64, payload: Payload) -> Result<(), WireError> {
         if number <= self.issued || self.payloads.contains_key(&number) {
             return Ok(()); // a repetition after a lost connection
         }
@@ -271,10 +275,10 @@ impl Server {
         if number >= self.expected.saturating_add(ahead as u64) {
             return Err(WireError::Unexpected { what: "bulk payload far ahead of its operator" });
         }
-        if !self.wants_payload(number, payload.len() as u64) {
+        if !self.wants_payload(number, payload.bytes()) {
             return Err(WireError::Limit { what: "payload bytes of a session" });
         }
-        self.payload_bytes += payload.len() as u64;
+        self.payload_bytes += payload.bytes();
         self.payloads.insert(number, payload);
         Ok(())
     }
@@ -294,7 +298,7 @@ impl Server {
         while let Some(next) = self.queue.poll(&mut self.payloads)? {
             self.issued = next.through;
             if let Some(Work::Operator(ready)) = &next.work {
-                let bytes = ready.payload.as_ref().map_or(0, |payload| payload.len() as u64);
+                let bytes = ready.payload.as_ref().map_or(0, Payload::bytes);
                 if bytes > INLINE_PAYLOAD_BYTES {
                     self.payload_bytes -= bytes;
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Ready, Work};
+use super::{Payload, Ready, Work};
 use crate::operator::{
     MAX_SEQUENCE_OPERATORS, MAX_SEQUENCES, MAX_SEQUENCES_BYTES, Operator, Patch, Sequence, SequenceId, Span,
 };
@@ -68,7 +68,8 @@ impl Queue {
     }
 
     pub(super) fn push_operator(&mut self, number: u64, record: Record, payload: Option<Bytes>) {
-        self.bytes += payload.as_ref().map_or(0, |payload| payload.len() as u64);
+        let payload = payload.map(Payload::from);
+        self.bytes += payload.as_ref().map_or(0, Payload::bytes);
         let Record { lane, wants_answer, operator } = record;
         self.items.push_back(Item::Operator(Ready { number, lane, wants_answer, operator, payload }));
     }
@@ -121,7 +122,7 @@ impl Queue {
     }
 
     /// The next that has everything it needs; `bulk` has the bulk payloads that have arrived. `None` if there is none.
-    pub(super) fn poll(&mut self, bulk: &mut HashMap<u64, Bytes>) -> Result<Option<Next>, WireError> {
+    pub(super) fn poll(&mut self, bulk: &mut HashMap<u64, Payload>) -> Result<Option<Next>, WireError> {
         let next = match self.items.front_mut() {
             None => return Ok(None),
             Some(Item::Operator(ready)) => {
@@ -179,15 +180,16 @@ impl Next {
 
 impl Advance {
     /// Takes the next operator off, if it is a slot, or all up to the next slot. `None` if a payload is missing.
-    fn poll(&mut self, bulk: &mut HashMap<u64, Bytes>) -> Result<Option<Next>, WireError> {
+    fn poll(&mut self, bulk: &mut HashMap<u64, Payload>) -> Result<Option<Next>, WireError> {
         let Advance { first, sequence, span, payloads, .. } = self;
         let (from, end) = (span.from, span.end());
         let next_slot = sequence.next_slot(from, end);
         if next_slot == Some(from) {
             let Some(operator) = sequence.operators().get(from as usize).cloned() else { return Ok(None) };
             // `push_advance` has seen that the payloads are as long as their slots say.
-            let payload = inline_bytes(&operator)
-                .map(|bytes| payloads.split_to(payloads.len().min(usize::try_from(bytes).unwrap_or(0))));
+            let payload = inline_bytes(&operator).map(|bytes| {
+                payloads.split_to(payloads.len().min(usize::try_from(bytes).unwrap_or(0))).into()
+            });
             let (lane, wants_answer) = (sequence.lane(), operator.needs_answer());
             let mut ready = Ready { number: *first, lane, wants_answer, operator, payload };
             if !take_payload(&mut ready, bulk)? {
@@ -217,14 +219,14 @@ fn inline_bytes(operator: &Operator) -> Option<u64> {
 }
 
 /// Gives an operator its bulk payload, if it takes one. Whether it now has what it needs.
-fn take_payload(ready: &mut Ready, bulk: &mut HashMap<u64, Bytes>) -> Result<bool, WireError> {
+fn take_payload(ready: &mut Ready, bulk: &mut HashMap<u64, Payload>) -> Result<bool, WireError> {
     let Some(bytes) = ready.operator.payload_bytes() else { return Ok(true) };
     if ready.payload.is_none() {
         ready.payload = bulk.remove(&ready.number);
     }
     match &ready.payload {
         None => Ok(false),
-        Some(payload) if payload.len() as u64 == bytes => Ok(true),
+        Some(payload) if payload.bytes() == bytes => Ok(true),
         Some(_) => Err(WireError::Malformed { what: "bulk payload: not of its operator's length" }),
     }
 }

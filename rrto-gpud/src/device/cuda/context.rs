@@ -1,11 +1,13 @@
 //! A session on the GPU: its tables, the dispatch of operators to the rooms that know them, and its end.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::engine::Payload;
 use rrto_core::operator::{Handle, Launch, Operator, Outcome, Sequence, SequenceId, Span, Value};
 
 use super::completions::{Completions, Event};
@@ -13,7 +15,7 @@ use super::driver::{self, Answer, Driver, Im2col, Library, Stream};
 use super::graphs::Graphs;
 use super::memory::Allocations;
 use super::modules::Code;
-use super::staging::{Block, Lent, Pin, Slab, Staging};
+use super::staging::{Block, Lent, Pin, Shared, Slab, Staging};
 use super::streams::{ProgramEvent, Streams};
 use crate::device::{Context, Limits, Progress, SpanUse};
 
@@ -141,6 +143,11 @@ impl CudaContext {
         }
     }
 
+    /// What another process has put into memory that the device can copy from.
+    pub(super) fn shared(&self, offset: u64, bytes: u64) -> Option<Shared<'_>> {
+        self.staging.shared(offset, bytes)
+    }
+
     /// Takes note of a block that a copy on the stream reads from.
     pub(super) fn lend(&mut self, stream: Handle, block: Lent) -> Answer<()> {
         let blocks = self.unfenced.entry(stream).or_default();
@@ -201,7 +208,7 @@ impl CudaContext {
     }
 
     /// The dispatch: one arm an operator.
-    fn dispatch(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Step {
+    fn dispatch(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Step {
         use Operator::*;
         match operator {
             MemAlloc { bytes } => self.mem_alloc(bytes),
@@ -215,7 +222,7 @@ impl CudaContext {
             | Operator::Launch(_)
             | StreamWaitEvent { .. }
             | EventRecord { .. } => self.issue(&operator).map(|()| Some(Value::None)),
-            CopyIn { dst, bytes, stream } => self.copy_in(dst, bytes, stream, payload),
+            CopyIn { dst, bytes, stream } => self.copy_in(number, (dst, bytes), stream, payload),
             CopyOut { src, bytes, stream } => self.copy_out(number, src, bytes, stream),
 
             StreamCreate { stream, flags, priority } => self.stream_create(stream, flags, priority),
@@ -296,7 +303,7 @@ impl CudaContext {
 }
 
 impl Context for CudaContext {
-    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress {
+    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Progress {
         if let Err(fault) = self.check_usable() {
             return Progress::Done(Err(fault));
         }
@@ -308,6 +315,14 @@ impl Context for CudaContext {
 
     fn execute_span(&mut self, first: u64, sequence: &Arc<Sequence>, span: &Span) -> Vec<(u64, CuResult)> {
         self.run_span(first, sequence, span)
+    }
+
+    fn share(&mut self, file: BorrowedFd<'_>) {
+        let shared = self.context.make_current().map_err(io::Error::other);
+        if let Err(error) = shared.and_then(|()| self.staging.share(file)) {
+            // Payloads are then copied once more.
+            tracing::debug!(%error, "the device cannot copy from the server's memory");
+        }
     }
 
     fn retire(&mut self, sequence: SequenceId) {

@@ -20,7 +20,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::operator::{Handle, Value};
+use rrto_core::engine::Payload;
+use rrto_core::operator::{Handle, MAX_PAYLOAD_BYTES, Value};
 
 use super::context::{CudaContext, Step};
 use super::driver::{Answer, Element, Fill, Stream};
@@ -199,18 +200,37 @@ impl CudaContext {
         self.driver.fill(&fill, stream)
     }
 
-    pub(super) fn copy_in(&mut self, dst: u64, bytes: u64, stream: Handle, payload: Option<Bytes>) -> Step {
-        let payload = payload.filter(|p| p.len() as u64 == bytes).ok_or(CuResult::INVALID_VALUE)?;
+    pub(super) fn copy_in(
+        &mut self,
+        number: u64,
+        (dst, bytes): (u64, u64),
+        stream: Handle,
+        payload: Option<Payload>,
+    ) -> Step {
+        let payload = payload.filter(|p| p.bytes() == bytes).ok_or(CuResult::INVALID_VALUE)?;
         self.streams.get(stream)?;
         self.check_range(dst, bytes)?;
-        if payload.is_empty() {
+        if let Payload::Staged(staged) = &payload
+            && let Some(shared) = self.shared(staged.place().saturating_mul(MAX_PAYLOAD_BYTES), bytes)
+        {
+            self.driver.copy_in_shared(dst, &shared, size(bytes)?, self.streams.get(stream)?)?;
+            // The place is its sender's again once this operator is over.
+            let done = self.mark(stream)?;
+            self.completions.push(number, vec![done], None);
+            return Ok(None);
+        }
+        let len = size(bytes)?;
+        if len == 0 {
             return Ok(Some(Value::None));
         }
-        let mut block = self.take_block(payload.len())?;
-        block.write(&payload);
+        let mut block = self.take_block(len)?;
+        let copied = block.fill(len, |into| payload.copy_to(into));
         let lent = block.lend();
+        if !copied {
+            return self.lend(stream, lent).and(Err(CuResult::OPERATING_SYSTEM));
+        }
         // On an error the block is not taken back: whether the copy has begun is then not known.
-        self.driver.copy_in(dst, &lent, payload.len(), self.streams.get(stream)?)?;
+        self.driver.copy_in(dst, &lent, len, self.streams.get(stream)?)?;
         self.lend(stream, lent)?;
         Ok(Some(Value::None))
     }

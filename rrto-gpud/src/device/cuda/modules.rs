@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 
-use bytes::Bytes;
 use rrto_core::api::{CuResult, FunctionAttribute};
+use rrto_core::engine::Payload;
 use rrto_core::image::{self, Container, EntryKind, Kind, unread};
 use rrto_core::operator::{Handle, KernelInfo, Launch, MAX_PARAM_BYTES, Value};
 
@@ -226,8 +226,8 @@ fn c_string(name: String) -> Answer<CString> {
 }
 
 impl CudaContext {
-    pub(super) fn image_append(&mut self, handle: Handle, payload: Option<Bytes>) -> Step {
-        let payload = payload.ok_or(CuResult::INVALID_VALUE)?;
+    pub(super) fn image_append(&mut self, handle: Handle, payload: Option<Payload>) -> Step {
+        let payload = payload.and_then(Payload::into_bytes).ok_or(CuResult::INVALID_VALUE)?;
         if !self.code.images.contains_key(&handle) {
             self.check_new(false)?;
         }

@@ -10,6 +10,9 @@
 //! bytes of a payload may be read and dropped on any thread, even after the context is gone. It also is mapped for no
 //! other session's context, as the driver's own host allocations are (CUDA driver API, "Unified Addressing").
 //!
+//! The memory through which the server hands payloads over ([`super::super::process`]) is mapped and page-locked as well,
+//! and the device copies straight out of it ([`Shared`]); nothing here reads or writes it.
+//!
 //! A block has one owner at a time, which its type tells:
 //!
 //! - [`Block`]: the owner may read and write its bytes;
@@ -17,8 +20,10 @@
 //! - [`Payload`]: the network reads it, and dropping it sends the block home.
 
 use std::alloc::{self, Layout};
+use std::io;
 use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,7 +48,13 @@ pub(super) trait Pin {
 /// A run of memory that starts at a page.
 pub(super) struct Slab {
     start: NonNull<u8>,
-    layout: Layout,
+    bytes: usize,
+    origin: Origin,
+}
+
+enum Origin {
+    Allocated(Layout),
+    Mapped,
 }
 
 // SAFETY: a slab owns its memory and has no methods that touch it; blocks do, each its own piece.
@@ -59,7 +70,20 @@ impl Slab {
         }
         // SAFETY: the layout's size is not zero.
         let start = NonNull::new(unsafe { alloc::alloc_zeroed(layout) })?;
-        Some(Slab { start, layout })
+        Some(Slab { start, bytes: layout.size(), origin: Origin::Allocated(layout) })
+    }
+
+    /// Maps all of `file`, which other processes may go on to write to.
+    fn map(file: BorrowedFd<'_>) -> io::Result<Slab> {
+        let bytes = usize::try_from(rustix::fs::fstat(file)?.st_size).map_err(io::Error::other)?;
+        let (access, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a new mapping at an address of the system's choice touches nothing that there is.
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes, access, shared, file.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;
+        Ok(Slab { start, bytes, origin: Origin::Mapped })
     }
 
     /// Its first byte.
@@ -69,14 +93,33 @@ impl Slab {
 
     /// Its length.
     pub(super) fn bytes(&self) -> usize {
-        self.layout.size()
+        self.bytes
     }
 }
 
 impl Drop for Slab {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout. All blocks that are cut from it hold it, so they are gone.
-        unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) }
+        match self.origin {
+            // SAFETY: allocated in `new` with this layout. All blocks that are cut from it hold it, so they are gone.
+            Origin::Allocated(layout) => unsafe { alloc::dealloc(self.start.as_ptr(), layout) },
+            // SAFETY: mapped in `map` with this length. There are no references into it, and the device has been kept from it
+            // by `Staging::unpin`, or by the end of its context.
+            Origin::Mapped => drop(unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) }),
+        }
+    }
+}
+
+/// Bytes that another process has put where the device can copy them from.
+pub(super) struct Shared<'a> {
+    slab: &'a Slab,
+    offset: usize,
+}
+
+impl Shared<'_> {
+    /// Where the device finds them.
+    pub(super) fn address(&self) -> *mut u8 {
+        // SAFETY: `Staging::shared` gives only what is within the slab.
+        unsafe { self.slab.address().add(self.offset) }
     }
 }
 
@@ -112,13 +155,10 @@ impl Block {
         unsafe { std::slice::from_raw_parts(self.address(), len.min(self.bytes())) }
     }
 
-    /// Copies to its start. What does not fit is left out; who calls this has asked for a block that is long enough.
-    pub(super) fn write(&mut self, payload: &[u8]) {
-        debug_assert!(payload.len() <= self.bytes());
-        let len = payload.len().min(self.bytes());
-        // SAFETY: the piece is within the slab and nobody's but this value's, as for `read`; a payload that is a
-        // piece of a slab itself is another one.
-        unsafe { std::ptr::copy_nonoverlapping(payload.as_ptr(), self.address(), len) }
+    /// Has its first `len` bytes written, or all if it has fewer.
+    pub(super) fn fill<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        // SAFETY: as for `read`; nobody else has a reference, because this value is borrowed mutably meanwhile.
+        fill(unsafe { std::slice::from_raw_parts_mut(self.address(), len.min(self.bytes())) })
     }
 
     /// Hands it to the device.
@@ -198,6 +238,8 @@ pub(super) struct Staging<P: Pin> {
     bytes: u64,
     limit_bytes: u64,
     home: Arc<Home>,
+    /// What another process writes to.
+    shared: Option<Arc<Slab>>,
 }
 
 /// The smallest class that has `len` bytes.
@@ -209,7 +251,26 @@ impl<P: Pin> Staging<P> {
     /// An empty pool. Each class may have one slab whatever the limit, since a copy must be able to pass.
     pub(super) fn new(pin: P, limit_bytes: u64) -> Self {
         let (free, home) = (Default::default(), Arc::default());
-        Staging { pin, slabs: Vec::new(), free, largest: 0, bytes: 0, limit_bytes, home }
+        Staging { pin, slabs: Vec::new(), free, largest: 0, bytes: 0, limit_bytes, home, shared: None }
+    }
+
+    /// Has the device copy from `file` itself, to which another process writes.
+    ///
+    /// # Errors
+    /// It cannot be mapped or page-locked.
+    pub(super) fn share(&mut self, file: BorrowedFd<'_>) -> io::Result<()> {
+        let slab = Arc::new(Slab::map(file)?);
+        self.pin.pin(&slab).map_err(io::Error::other)?;
+        self.slabs.push(slab.clone());
+        self.shared = Some(slab);
+        Ok(())
+    }
+
+    /// The `bytes` bytes at `offset` of the file that is shared, if they are within it.
+    pub(super) fn shared(&self, offset: u64, bytes: u64) -> Option<Shared<'_>> {
+        let slab = self.shared.as_deref()?;
+        let is_within = offset.checked_add(bytes).is_some_and(|end| end <= slab.bytes() as u64);
+        is_within.then_some(Shared { slab, offset: offset as usize })
     }
 
     /// A block for `len` bytes, if one is free.

@@ -25,7 +25,7 @@ fn take<P: Pin>(staging: &mut Staging<P>, len: usize) -> Option<Block> {
 
 fn large_payload(staging: &mut Staging<&Count>, byte: u8) -> Bytes {
     let mut block = take(staging, 1 << 20).unwrap();
-    block.write(&vec![byte; 1 << 20]);
+    block.fill(1 << 20, |into| into.fill(byte));
     staging.payload(block, 1 << 20)
 }
 

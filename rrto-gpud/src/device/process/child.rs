@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use rrto_core::wire::DeviceInfo;
 
 use super::channel::Channel;
 use super::message::{ToServer, ToWorker};
+use super::staging::Staging;
 use super::{Processes, WorkerCommand};
 use crate::device::{DeviceError, Limits};
 
@@ -33,6 +35,7 @@ const LOOK: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) channel: Channel,
+    pub(super) staging: Arc<Staging>,
     /// There until the process is gone.
     child: Option<Child>,
     id: u32,
@@ -50,6 +53,7 @@ impl Worker {
     ) -> Result<(Self, DeviceInfo), DeviceError> {
         let failed = |error| DeviceError(format!("cannot start {}: {error}", command.program.display()));
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let staging = Staging::share(&ours).map_err(failed)?;
         let channel = Channel::new(ours).map_err(failed)?;
         let child = Command::new(&command.program)
             .args(&command.arguments)
@@ -62,7 +66,8 @@ impl Worker {
             .map_err(failed)?;
         let id = child.id();
         processes.lock().insert(id);
-        let mut worker = Worker { channel, child: Some(child), id, processes: processes.clone() };
+        let staging = Arc::new(staging);
+        let mut worker = Worker { channel, staging, child: Some(child), id, processes: processes.clone() };
         match worker.converse()? {
             ToServer::Ready(info) => Ok((worker, info)),
             other => Err(unexpected(&other)),

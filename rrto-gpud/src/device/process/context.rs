@@ -13,18 +13,19 @@
 //! worker then needs no bounds of its own, and always reads. A sequence counts with its first span; it is no longer than
 //! what the server itself holds of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::engine::{Payload, Staged};
 use rrto_core::operator::{Operator, Outcome, Sequence, SequenceId, Span, Value};
 
 use super::child::Worker;
 use super::inbox::Filled;
-use super::message::{MAX_BODY_BYTES, ToServer, ToWorker};
+use super::message::{Carried, MAX_BODY_BYTES, ToServer, ToWorker};
 use super::outbox::TooLong;
 use super::pending::{NotPending, Pending};
 use crate::device::{Context, DeviceError, Limits, Progress, SpanUse};
@@ -49,6 +50,8 @@ pub(super) struct ProcessContext {
     max_pending_bytes: u64,
     /// Sequences that the worker knows.
     sequences: HashSet<SequenceId>,
+    /// Payloads that are in no message, by number: their places are the worker's until it has told the outcome.
+    staged: HashMap<u64, Arc<dyn Staged>>,
     used: SpanUse,
     /// Outcomes for the next poll.
     ready: Vec<(u64, Outcome)>,
@@ -68,21 +71,31 @@ impl ProcessContext {
             pending: Pending::default(),
             max_pending_bytes: limits.staging_bytes,
             sequences: HashSet::new(),
+            staged: HashMap::new(),
             used: SpanUse::default(),
             ready: Vec::new(),
             lost: false,
         })
     }
 
-    fn send(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Result<(), CuResult> {
+    fn send(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Result<(), CuResult> {
         let asked_bytes = match operator {
             Operator::CopyOut { bytes, .. } => bytes,
             _ => 0,
         };
-        let call = ToWorker::Call { number, has_payload: payload.is_some(), operator };
-        let sent = self.worker.channel.send(&call, payload.unwrap_or_default());
+        let (payload, body, staged) = match payload {
+            None => (Carried::Nowhere, Bytes::new(), None),
+            Some(Payload::Bytes(body)) => (Carried::Body, body, None),
+            Some(Payload::Staged(staged)) => {
+                let carried = Carried::Staged { place: staged.place(), bytes: staged.bytes() };
+                (carried, Bytes::new(), Some(staged))
+            }
+        };
+        let staged_bytes = staged.as_ref().map_or(0, |staged| staged.bytes());
+        let sent = self.worker.channel.send(&ToWorker::Call { number, payload, operator }, body);
         let bytes = sent.map_err(|_| CuResult::INVALID_VALUE)? as u64;
-        self.pending.push(number, asked_bytes.saturating_add(bytes));
+        self.pending.push(number, asked_bytes.saturating_add(bytes).saturating_add(staged_bytes));
+        self.staged.extend(staged.map(|staged| (number, staged)));
         Ok(())
     }
 
@@ -162,9 +175,10 @@ impl ProcessContext {
     fn handle(&mut self, message: ToServer, body: Bytes) -> io::Result<()> {
         let told = match message {
             ToServer::Succeeded { first, count } => {
-                let ready = &mut self.ready;
+                let Self { ready, staged, .. } = self;
                 self.pending.tell(first, count, |number, is_span| {
                     if !is_span {
+                        staged.remove(&number);
                         ready.push((number, Ok(Value::None)));
                     }
                 })
@@ -187,6 +201,7 @@ impl ProcessContext {
 
     fn finish(&mut self, number: u64, outcome: Outcome) -> Result<(), NotPending> {
         let mut outcome = Some(outcome);
+        self.staged.remove(&number);
         let ready = &mut self.ready;
         self.pending
             .tell(number, 1, |number, _| ready.extend(outcome.take().map(|outcome| (number, outcome))))
@@ -197,6 +212,7 @@ impl ProcessContext {
         self.lost = true;
         let status = self.worker.end();
         tracing::error!(worker = self.worker.id(), %error, status, "a session has lost its worker");
+        self.staged.clear();
         self.ready.extend(self.pending.take().map(|number| (number, Err(LOST))));
     }
 
@@ -212,7 +228,7 @@ impl ProcessContext {
 }
 
 impl Context for ProcessContext {
-    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress {
+    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Progress {
         while !self.has_room(Duration::MAX) {}
         if self.lost {
             return Progress::Done(Err(LOST));
@@ -240,6 +256,10 @@ impl Context for ProcessContext {
         let told: HashSet<u64> = self.ready.iter().map(|(number, _)| *number).collect();
         let numbers = (first..).take(span.count as usize);
         numbers.filter(|number| !told.contains(number)).map(|number| (number, LOST)).collect()
+    }
+
+    fn staging(&self) -> Option<Arc<dyn rrto_quic::Staging>> {
+        Some(self.worker.staging.clone())
     }
 
     fn retire(&mut self, sequence: SequenceId) {

@@ -33,8 +33,8 @@ pub(super) enum ToWorker {
     Call {
         /// The operator's number.
         number: u64,
-        /// Whether the body is its payload; a payload may be empty.
-        has_payload: bool,
+        /// Where its payload is.
+        payload: Carried,
         /// The operator.
         operator: Operator,
     },
@@ -56,6 +56,22 @@ pub(super) enum ToWorker {
     },
     /// There will be no more spans of this sequence.
     Retire(SequenceId),
+}
+
+/// Where the payload of a call is.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Debug)]
+pub(super) enum Carried {
+    /// It takes none.
+    Nowhere,
+    /// It is the body, which may be empty.
+    Body,
+    /// In the memory that both have.
+    Staged {
+        /// The place.
+        place: u64,
+        /// Its length.
+        bytes: u64,
+    },
 }
 
 /// The worker speaks.

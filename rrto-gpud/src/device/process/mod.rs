@@ -6,6 +6,7 @@
 //! | `channel`, `inbox`, `outbox` | a socket that carries messages and payloads, and never blocks |
 //! | `child` | a worker's process: its start, its end, its remains |
 //! | `context`, `pending` | the server's side of a session |
+//! | `staging` | memory that both have, for payloads |
 //! | [`worker`] | the session's side: the whole worker process |
 //!
 //! Why processes: a fault of a kernel makes more than its own context unusable. After
@@ -23,6 +24,7 @@ mod inbox;
 mod message;
 mod outbox;
 mod pending;
+mod staging;
 pub mod worker;
 
 use std::collections::BTreeSet;

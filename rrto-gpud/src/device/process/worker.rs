@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::engine::Payload;
 use rrto_core::operator::{Operator, Outcome, Sequence, SequenceId, Span, Value};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
@@ -20,7 +22,8 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use super::channel::Channel;
 use super::inbox::Filled;
-use super::message::{ToServer, ToWorker};
+use super::message::{Carried, ToServer, ToWorker};
+use super::staging::{self, View};
 use crate::device::{Context, Device, DeviceError, Limits, Progress, SpanUse};
 use crate::executor::POLL_OPERATORS;
 use crate::executor::pace::Pace;
@@ -43,10 +46,7 @@ pub fn serve<D: Device>(
 ) -> io::Result<()> {
     // Only a name.
     let _ = rustix::thread::set_name(PROCESS_NAME);
-    let mut channel = Channel::new(stream)?;
-    let watched = channel.stream()?;
-    std::thread::Builder::new().name("rrto-watch".to_owned()).spawn(move || end_with(&watched))?;
-    match serve_on(&mut channel, open_device) {
+    match serve_on(stream, open_device) {
         // How the server ends a session, whatever was under way.
         Err(error) if is_end(error.kind()) => Ok(()),
         result => result,
@@ -71,9 +71,14 @@ fn end_with(stream: &UnixStream) {
 }
 
 fn serve_on<D: Device>(
-    channel: &mut Channel,
+    stream: UnixStream,
     open_device: impl FnOnce() -> Result<D, DeviceError>,
 ) -> io::Result<()> {
+    let staging = staging::receive(&stream)?;
+    let mut channel = Channel::new(stream)?;
+    let channel = &mut channel;
+    let watched = channel.stream()?;
+    std::thread::Builder::new().name("rrto-watch".to_owned()).spawn(move || end_with(&watched))?;
     let device = match open_device() {
         Ok(device) => device,
         Err(error) => return refuse(channel, error),
@@ -83,14 +88,16 @@ fn serve_on<D: Device>(
         (ToWorker::Open(limits), _) => limits,
         _ => return Err(not_for_now()),
     };
-    let context = match open(&device, limits) {
+    let mut context = match open(&device, limits) {
         Ok(context) => context,
         Err(error) => return refuse(channel, error),
     };
+    context.share(staging.as_fd());
     tell(channel, &ToServer::Opened)?;
     Executor {
         channel,
         context,
+        staging,
         sequences: HashMap::new(),
         defining: Vec::new(),
         finished: Vec::new(),
@@ -135,6 +142,8 @@ fn no_sequence(why: &'static str) -> io::Error {
 struct Executor<'a> {
     channel: &'a mut Channel,
     context: Box<dyn Context>,
+    /// Where payloads are that are in no message.
+    staging: Arc<OwnedFd>,
     sequences: HashMap<SequenceId, Arc<Sequence>>,
     /// The operators so far of the sequence that is being told.
     defining: Vec<Operator>,
@@ -158,11 +167,9 @@ impl Executor<'_> {
             if executed || finished {
                 pace = Pace::default();
             }
-            match pace.next_wait() {
-                // Also where nothing is pending: the next call is often about to come, and waking up takes longer.
-                Duration::ZERO => std::thread::yield_now(),
-                _ if self.context.pending() == 0 => self.channel.wait(None)?,
-                wait => self.channel.wait(Some(wait))?,
+            match pace.next_wait(self.context.pending() > 0) {
+                Some(Duration::ZERO) => std::thread::yield_now(),
+                wait => self.channel.wait(wait)?,
             }
         }
     }
@@ -172,8 +179,9 @@ impl Executor<'_> {
         let (mut any, mut unpolled) = (false, 0);
         while let Some((message, body)) = self.channel.next()? {
             unpolled += match message {
-                ToWorker::Call { number, has_payload, operator } => {
-                    self.execute(number, operator, has_payload.then_some(body))?;
+                ToWorker::Call { number, payload, operator } => {
+                    let payload = self.payload(payload, body);
+                    self.execute(number, operator, payload)?;
                     1
                 }
                 ToWorker::Span { first, span } => {
@@ -202,6 +210,16 @@ impl Executor<'_> {
         Ok(any)
     }
 
+    fn payload(&self, carried: Carried, body: Bytes) -> Option<Payload> {
+        match carried {
+            Carried::Nowhere => None,
+            Carried::Body => Some(body.into()),
+            Carried::Staged { place, bytes } => {
+                Some(Payload::Staged(Arc::new(View { file: self.staging.clone(), place, bytes })))
+            }
+        }
+    }
+
     fn define(&mut self, id: SequenceId, lane: u32, mut coded: &[u8], is_last: bool) -> io::Result<()> {
         while !coded.is_empty() {
             let (operator, rest) =
@@ -228,7 +246,7 @@ impl Executor<'_> {
         self.succeed(next, (first + u64::from(span.count)).saturating_sub(next))
     }
 
-    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> io::Result<()> {
+    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> io::Result<()> {
         let is_awaited = operator.needs_answer();
         let Progress::Done(outcome) = self.context.execute(number, operator, payload) else { return Ok(()) };
         self.finish(number, outcome)?;

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rrto_core::api::{CuResult, FunctionAttribute};
+use rrto_core::engine::Payload;
 use rrto_core::image;
 use rrto_core::operator::{Handle, KernelInfo, Value};
 
@@ -143,8 +143,8 @@ fn ptx_of(image: &[u8]) -> Result<String, CuResult> {
 }
 
 impl CpuContext {
-    pub(super) fn image_append(&mut self, handle: Handle, payload: Option<Bytes>) -> Step {
-        let payload = payload.ok_or(CuResult::INVALID_VALUE)?;
+    pub(super) fn image_append(&mut self, handle: Handle, payload: Option<Payload>) -> Step {
+        let payload = payload.and_then(Payload::into_bytes).ok_or(CuResult::INVALID_VALUE)?;
         if !self.code.images.contains_key(&handle) {
             self.check_new(false)?;
         }

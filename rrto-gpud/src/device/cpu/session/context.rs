@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::engine::Payload;
 use rrto_core::operator::{Handle, Operator, Outcome, Value};
 
 use super::code::Code;
@@ -68,7 +69,7 @@ impl CpuContext {
     }
 
     /// The dispatch: one arm an operator.
-    fn dispatch(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Step {
+    fn dispatch(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Step {
         use Operator::*;
         match operator {
             MemAlloc { bytes } => self.mem_alloc(bytes).map(|address| Some(Value::Address(address))),
@@ -175,8 +176,9 @@ impl CpuContext {
         Ok(Some(Value::None))
     }
 
-    fn copy_in(&mut self, dst: u64, bytes: u64, stream: Handle, payload: Option<Bytes>) -> Step {
-        let payload = payload.filter(|p| p.len() as u64 == bytes).ok_or(CuResult::INVALID_VALUE)?;
+    fn copy_in(&mut self, dst: u64, bytes: u64, stream: Handle, payload: Option<Payload>) -> Step {
+        let payload = payload.and_then(Payload::into_bytes).filter(|p| p.len() as u64 == bytes);
+        let payload = payload.ok_or(CuResult::INVALID_VALUE)?;
         self.check_stream(stream)?;
         if payload.is_empty() {
             return Ok(Some(Value::None));
@@ -240,7 +242,7 @@ impl CpuContext {
 }
 
 impl Context for CpuContext {
-    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Bytes>) -> Progress {
+    fn execute(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Progress {
         if let Some(fault) = self.queue.shared().fault() {
             return Progress::Done(Err(fault));
         }

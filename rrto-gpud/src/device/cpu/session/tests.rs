@@ -45,7 +45,7 @@ impl Session {
 
     fn issue(&mut self, operator: Operator, payload: Option<&[u8]>) -> Progress {
         self.number += 1;
-        self.context.execute(self.number, operator, payload.map(Bytes::copy_from_slice))
+        self.context.execute(self.number, operator, payload.map(|bytes| Bytes::copy_from_slice(bytes).into()))
     }
 
     /// The outcome of an operator that answers at once.

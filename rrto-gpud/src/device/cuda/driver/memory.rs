@@ -6,7 +6,7 @@ use std::ptr;
 use cudarc::driver::sys::CUcontext;
 
 use super::{Answer, Context, Driver, Stream, check, out};
-use crate::device::cuda::staging::{Lent, Slab};
+use crate::device::cuda::staging::{Lent, Shared, Slab};
 
 /// `CU_POINTER_ATTRIBUTE_CONTEXT`.
 const POINTER_CONTEXT: u32 = 1;
@@ -135,6 +135,21 @@ impl Driver {
         let bytes = bytes.min(src.bytes());
         // SAFETY: the block has that many initialised bytes. It is lent: nobody writes to it or frees it until the
         // copy is known to be over (`Lent::take_back`), and its slab outlives the context.
+        check(unsafe {
+            (self.functions.cuMemcpyHtoDAsync_v2)(dst, src.address().cast::<c_void>(), bytes, stream.raw())
+        })
+    }
+
+    /// `cuMemcpyHtoDAsync` of bytes that another process has put there, and leaves there until the copy is over.
+    pub(in crate::device::cuda) fn copy_in_shared(
+        &self,
+        dst: u64,
+        src: &Shared<'_>,
+        bytes: usize,
+        stream: &Stream,
+    ) -> Answer<()> {
+        // SAFETY: so many bytes are mapped there and page-locked until the context is gone (`staging`). That another
+        // process may write to them changes what is copied, and nothing else.
         check(unsafe {
             (self.functions.cuMemcpyHtoDAsync_v2)(dst, src.address().cast::<c_void>(), bytes, stream.raw())
         })
