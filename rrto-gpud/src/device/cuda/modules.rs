@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::thread;
 
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::engine::Payload;
@@ -17,7 +18,8 @@ type Params = Vec<(u32, u32)>;
 /// Parameter layouts by kernel, read from the image; only where the driver does not tell them.
 type Layouts = Option<HashMap<String, Params>>;
 
-/// What an image itself says about its kernels.
+/// What an image itself says about its kernels; by default, nothing.
+#[derive(Default)]
 struct Facts {
     layouts: Layouts,
     /// What of their parameter blocks they never read.
@@ -240,15 +242,27 @@ impl CudaContext {
         Ok(Some(Value::None))
     }
 
-    fn facts(&self, image: &[u8]) -> Facts {
-        Facts::of(image, self.driver.tells_params())
+    /// Has the driver load an image, and meanwhile reads what the image says, which takes about as long as to
+    /// decompress it.
+    fn load<T>(&self, image: &[u8], load: impl FnOnce(&Driver, &[u8]) -> Answer<T>) -> Answer<(T, Facts)> {
+        let read = || Facts::of(image, self.driver.tells_params());
+        thread::scope(|scope| {
+            let reading = thread::Builder::new().name("rrto-image".to_owned()).spawn_scoped(scope, read);
+            let loaded = load(self.driver, image)?;
+            let facts = match reading {
+                Ok(reading) => reading.join().unwrap_or_default(),
+                Err(_) => read(),
+            };
+            Ok((loaded, facts))
+        })
     }
 
     pub(super) fn module_load(&mut self, handle: Handle, image: Handle) -> Step {
         self.check_new(self.code.modules.contains_key(&handle))?;
         let (image, bytes) = self.code.take_image(image)?;
-        let module = self.driver.module_load(&image).inspect_err(|_| self.code.release(bytes))?;
-        let origin = Origin::Image { bytes, facts: self.facts(&image) };
+        let loaded = self.load(&image, Driver::module_load);
+        let (module, facts) = loaded.inspect_err(|_| self.code.release(bytes))?;
+        let origin = Origin::Image { bytes, facts };
         self.code.modules.insert(handle, LoadedModule { module, origin });
         Ok(Some(Value::None))
     }
@@ -271,8 +285,8 @@ impl CudaContext {
     pub(super) fn library_load(&mut self, handle: Handle, image: Handle) -> Step {
         self.check_new(self.code.libraries.contains_key(&handle))?;
         let (image, bytes) = self.code.take_image(image)?;
-        let library = self.driver.library_load(&image).inspect_err(|_| self.code.release(bytes))?;
-        let facts = self.facts(&image);
+        let loaded = self.load(&image, Driver::library_load);
+        let (library, facts) = loaded.inspect_err(|_| self.code.release(bytes))?;
         self.code.libraries.insert(handle, LoadedLibrary { library, bytes, facts });
         Ok(Some(Value::None))
     }
