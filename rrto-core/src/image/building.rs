@@ -1,6 +1,6 @@
 //! Makes containers and cubins, for tests here and in other crates.
 //!
-//! What is made has the layout that nvcc gives it; the machine code is missing.
+//! What is made has the layout that nvcc gives it; machine code is in it only as a test gives it.
 
 use super::container::{FLAG_ARCHITECTURE_SPECIFIC, HEADER_BYTES};
 use super::cubin::{KernelParams, Param};
@@ -99,12 +99,26 @@ pub fn container(entries: &[EntrySpec]) -> Vec<u8> {
 /// A cubin with nothing but the parameter layouts of `kernels`.
 #[must_use]
 pub fn cubin(kernels: &[KernelParams<'_>]) -> Vec<u8> {
+    cubin_with_code(90, kernels, &[])
+}
+
+/// A cubin for `architecture` with the parameter layouts of `kernels` and other sections: name and contents.
+#[must_use]
+pub fn cubin_with_code(
+    architecture: u32,
+    kernels: &[KernelParams<'_>],
+    others: &[(String, Vec<u8>)],
+) -> Vec<u8> {
     // Section 0 is unused, section 1 holds the names.
     let mut names = b"\0.shstrtab\0".to_vec();
     let mut sections = vec![(0_u32, 0_u32, Vec::new())];
     for kernel in kernels {
         sections.push((names.len() as u32, 0x7000_0000, attributes(kernel)));
         names.extend(format!(".nv.info.{}\0", kernel.name).bytes());
+    }
+    for (name, contents) in others {
+        sections.push((names.len() as u32, 1, contents.clone()));
+        names.extend(name.bytes().chain([0]));
     }
     sections.insert(1, (1, 3, names));
 
@@ -127,7 +141,7 @@ pub fn cubin(kernels: &[KernelParams<'_>]) -> Vec<u8> {
     file.extend(1_u32.to_le_bytes());
     file.extend([0; 16]);
     file.extend((64 + contents.len() as u64).to_le_bytes());
-    file.extend(0x0600_5a04_u32.to_le_bytes());
+    file.extend((0x0600_0004 | architecture << 8).to_le_bytes());
     for halfword in [64_u16, 56, 0, 64, sections.len() as u16, 1] {
         file.extend(halfword.to_le_bytes());
     }
@@ -149,6 +163,11 @@ fn attributes(kernel: &KernelParams<'_>) -> Vec<u8> {
     }
     if !kernel.params.is_empty() {
         bytes.extend([3, 0x19]);
+        bytes.extend((kernel.block_bytes as u16).to_le_bytes());
+    }
+    if kernel.block_at != 0 {
+        bytes.extend([4, 0x0a, 8, 0, 0, 0, 0, 0]);
+        bytes.extend((kernel.block_at as u16).to_le_bytes());
         bytes.extend((kernel.block_bytes as u16).to_le_bytes());
     }
     bytes

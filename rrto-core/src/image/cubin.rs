@@ -2,7 +2,7 @@
 //!
 //! Every function has a section `.nv.info.<function>` (type `0x7000_0000`), a
 //! run of attributes: u8 format, u8 attribute, then for format 4 a u16 length
-//! and that many bytes, for formats 1 to 3 a u16 value. Three of them describe
+//! and that many bytes, for formats 1 to 3 a u16 value. Four of them describe
 //! the parameters:
 //!
 //! | attribute | value |
@@ -10,10 +10,11 @@
 //! | `0x17` KPARAM_INFO | u32 index, u16 ordinal, u16 offset, u32 with the size in bits 18.. |
 //! | `0x45` KPARAM_INFO_V2 | u32 index, u16 ordinal, u16 offset, u32 size; for kernels with a parameter too long for the first form |
 //! | `0x19` CBANK_PARAM_SIZE | u16 bytes of the whole block (format 3) |
+//! | `0x0a` PARAM_CBANK | u32 symbol, u16 where the block is in constant bank 0, u16 bytes of it |
 
 use super::ImageError;
 use super::bytes::{array, slice, u16_at, u32_at};
-use super::elf::{self, Header, Section};
+use super::elf::Sections;
 
 /// Section type of `.nv.info` sections.
 const TYPE_INFO: u32 = 0x7000_0000;
@@ -30,6 +31,8 @@ pub struct KernelParams<'a> {
     pub params: Vec<Param>,
     /// Bytes of the whole parameter block.
     pub block_bytes: u32,
+    /// Where the block starts in constant bank 0; 0 if the cubin does not say.
+    pub block_at: u32,
 }
 
 /// Where a parameter is in the block.
@@ -50,30 +53,15 @@ pub struct Param {
 /// If it is not a cubin, or its sections are not what the format says. A
 /// layout that is not certain is an error, never a guess.
 pub fn kernels(cubin: &[u8]) -> Result<Vec<KernelParams<'_>>, ImageError> {
-    let header = Header::parse(cubin)?;
-    let section = |at| {
-        let bytes = slice(cubin, at, elf::SECTION_BYTES, "ELF section header")?;
-        Section::parse(bytes)
-    };
-    let (sections, names) = header.sections(header.needs_section_0().map(section).transpose()?)?;
-    let table_bytes = sections.count.saturating_mul(elf::SECTION_BYTES);
-    slice(cubin, sections.at, table_bytes, "ELF section header table")?;
-    if sections.count == 0 {
-        return Ok(Vec::new());
-    }
-    let names = section(sections.offset(names))?;
-    let names = slice(cubin, names.at, names.bytes, "ELF section names")?;
-
-    let mut budget = Budget { left: cubin.len() as u64 };
+    let sections = Sections::read(cubin)?;
+    let mut budget = Budget::of(cubin);
     let mut kernels = Vec::new();
-    for at in sections.offsets() {
-        let section = section(at)?;
+    for section in sections.iter() {
+        let section = section?;
         if section.kind != TYPE_INFO {
             continue;
         }
-        let name =
-            slice(names, section.name, (names.len() as u64).saturating_sub(section.name), "section name")?;
-        let Some(name) = name.strip_prefix(INFO_PREFIX) else {
+        let Some(name) = sections.name_from(&section)?.strip_prefix(INFO_PREFIX) else {
             continue;
         };
         let name = budget.name(name)?;
@@ -86,20 +74,25 @@ pub fn kernels(cubin: &[u8]) -> Result<Vec<KernelParams<'_>>, ImageError> {
 
 /// Bounds the work for a file whose sections overlap. Those of an honest file
 /// do not, so what is read of them adds up to no more than the file.
-struct Budget {
+pub(super) struct Budget {
     left: u64,
 }
 
 impl Budget {
+    /// As much as `cubin` has.
+    pub(super) fn of(cubin: &[u8]) -> Self {
+        Self { left: cubin.len() as u64 }
+    }
+
     /// Counts `bytes` more, which start at `at`.
-    fn take(&mut self, bytes: u64, at: u64) -> Result<(), ImageError> {
-        let what = ".nv.info section (overlapping others)";
+    pub(super) fn take(&mut self, bytes: u64, at: u64) -> Result<(), ImageError> {
+        let what = "section (overlapping others)";
         self.left = self.left.checked_sub(bytes).ok_or(ImageError::Truncated { what, at })?;
         Ok(())
     }
 
     /// The text up to the zero in `bytes`.
-    fn name<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a str, ImageError> {
+    pub(super) fn name<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a str, ImageError> {
         let what = "section name";
         let text = usize::try_from(self.left).map_or(bytes, |left| bytes.get(..left).unwrap_or(bytes));
         let end = text.iter().position(|byte| *byte == 0);
@@ -116,7 +109,7 @@ impl Budget {
 /// The layout that one function's attributes describe.
 fn layout<'a>(name: &'a str, attributes: &[u8]) -> Result<KernelParams<'a>, ImageError> {
     let mut params = Vec::new();
-    let mut block_bytes = 0;
+    let (mut block_at, mut block_bytes) = (0, 0);
     let mut at = 0;
     while at < attributes.len() as u64 {
         let attribute = Attribute::parse(attributes, at)?;
@@ -124,6 +117,7 @@ fn layout<'a>(name: &'a str, attributes: &[u8]) -> Result<KernelParams<'a>, Imag
         match attribute.meaning {
             Meaning::Param(ordinal, param) => params.push((ordinal, param)),
             Meaning::BlockBytes(bytes) => block_bytes = bytes,
+            Meaning::BlockAt(at) => block_at = at,
             Meaning::Other => {}
         }
     }
@@ -140,7 +134,7 @@ fn layout<'a>(name: &'a str, attributes: &[u8]) -> Result<KernelParams<'a>, Imag
         }
     }
     let params = params.into_iter().map(|(_, param)| param).collect();
-    Ok(KernelParams { name, params, block_bytes })
+    Ok(KernelParams { name, params, block_bytes, block_at })
 }
 
 /// One attribute of a `.nv.info` section.
@@ -156,6 +150,8 @@ enum Meaning {
     Param(u32, Param),
     /// Bytes of the parameter block.
     BlockBytes(u32),
+    /// Where the parameter block is in constant bank 0.
+    BlockAt(u32),
     /// Nothing.
     Other,
 }
@@ -179,6 +175,7 @@ impl Attribute {
             4 => {
                 let body = slice(attributes, at + HEADER_BYTES, value.into(), WHAT)?;
                 let meaning = match attribute {
+                    0x0a => Meaning::BlockAt(u16_at(body, 4, WHAT)?.into()),
                     0x17 => param(body, |word| word >> 18)?,
                     0x45 => param(body, |word| word)?,
                     _ => Meaning::Other,

@@ -3,7 +3,7 @@
 //! Layouts are those of the System V ABI, chapter 4 (`Elf64_Ehdr`,
 //! `Elf64_Shdr`, `Elf64_Phdr`).
 
-use super::bytes::{u16_at, u32_at, u64_at};
+use super::bytes::{slice, u16_at, u32_at, u64_at};
 use super::{ELF_MAGIC, ImageError};
 
 /// Bytes of the file header.
@@ -25,6 +25,12 @@ const MACHINE_CUDA: u16 = 190;
 
 /// `e_ident[EI_CLASS]` for 64 bits, and `e_ident[EI_DATA]` for little-endian.
 const IDENT_64_LITTLE: u16 = 0x0102;
+
+/// `e_ident[EI_OSABI]` and `e_ident[EI_ABIVERSION]` of cubins made by CUDA up to 12.
+const ABI_CUDA_12: u16 = 0x0733;
+
+/// The same since CUDA 13.
+const ABI_CUDA_13: u16 = 0x0841;
 
 /// `e_shstrndx` when the real index is in section 0's `sh_link`.
 const INDEX_IN_SECTION_0: u16 = 0xffff;
@@ -69,6 +75,10 @@ pub(super) struct Header {
     sections: Table,
     /// Index of the section with the names; `0xffff` when section 0 holds it.
     names_index: u16,
+    /// `e_ident[EI_OSABI]`, `e_ident[EI_ABIVERSION]`.
+    abi: u16,
+    /// `e_flags`.
+    flags: u32,
 }
 
 impl Header {
@@ -106,7 +116,18 @@ impl Header {
             expect("program header size", u64::from(u16_at(bytes, 54, WHAT)?), PROGRAM_BYTES, "56")?;
         }
         let names_index = u16_at(bytes, 62, WHAT)?;
-        Ok(Self { programs, sections, names_index })
+        let (abi, flags) = (u16_at(bytes, 7, WHAT)?, u32_at(bytes, 48, WHAT)?);
+        Ok(Self { programs, sections, names_index, abi, flags })
+    }
+
+    /// The compute capability that the code is for, ten times the major number plus the minor; nothing if the file
+    /// is of a form that says it in an unknown way.
+    pub(super) fn architecture(&self) -> Option<u32> {
+        match self.abi {
+            ABI_CUDA_12 => Some(self.flags & 0xff),
+            ABI_CUDA_13 if self.flags & 0xff == 4 => Some(self.flags >> 8 & 0xff),
+            _ => None,
+        }
     }
 
     /// Where section header 0 is, if its contents are needed to know the
@@ -137,6 +158,47 @@ impl Header {
             });
         }
         Ok((table, names))
+    }
+}
+
+/// The sections of a cubin that is wholly there, and their names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sections<'a> {
+    file: &'a [u8],
+    table: Table,
+    names: &'a [u8],
+}
+
+impl<'a> Sections<'a> {
+    /// Those of `file`.
+    pub(super) fn read(file: &'a [u8]) -> Result<Self, ImageError> {
+        let header = Header::parse(file)?;
+        let section = |at| Section::parse(slice(file, at, SECTION_BYTES, "ELF section header")?);
+        let (table, names) = header.sections(header.needs_section_0().map(section).transpose()?)?;
+        let table_bytes = table.count.saturating_mul(SECTION_BYTES);
+        slice(file, table.at, table_bytes, "ELF section header table")?;
+        let names = match table.count {
+            0 => &[],
+            _ => {
+                let names = section(table.offset(names))?;
+                slice(file, names.at, names.bytes, "ELF section names")?
+            }
+        };
+        Ok(Self { file, table, names })
+    }
+
+    /// What each header says, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Result<Section, ImageError>> {
+        let file = self.file;
+        self.table
+            .offsets()
+            .map(move |at| Section::parse(slice(file, at, SECTION_BYTES, "ELF section header")?))
+    }
+
+    /// The section's name, and all that follows it in the section of names: a zero first.
+    pub(super) fn name_from(&self, section: &Section) -> Result<&'a [u8], ImageError> {
+        let rest = (self.names.len() as u64).saturating_sub(section.name);
+        slice(self.names, section.name, rest, "section name")
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the fuzz targets of this module do with their input. Plain functions,
 //! so that the tests run them as well.
 
-use super::{Container, Kind, MAX_IMAGE_BYTES, Target, best_ptx, cubin, has_binary_for, image_bytes, select};
+use super::{
+    Container, Kind, MAX_IMAGE_BYTES, Target, best_ptx, cubin, has_binary_for, image_bytes, select, unread,
+};
 
 /// Every kind of target that [`select`] treats differently.
 pub const TARGETS: [Target; 5] =
@@ -34,14 +36,22 @@ pub fn container(input: &[u8]) {
     }
 }
 
-/// Reads `input` as a cubin: parameter layouts, each inside its block.
+/// Reads `input` as a cubin: parameter layouts and what kernels leave unread, each inside its block.
 ///
 /// # Panics
-/// If a parameter reaches out of its block.
+/// If a parameter or an unread range reaches out of its block, or ranges touch.
 pub fn cubin(input: &[u8]) {
     for kernel in cubin::kernels(input).unwrap_or_default() {
         for param in kernel.params {
             assert!(param.offset.saturating_add(param.bytes) <= kernel.block_bytes);
         }
     }
+    for kernel in unread::kernels(input).unwrap_or_default() {
+        let mut end = 0;
+        for (at, bytes) in kernel.ranges.unwrap_or_default() {
+            assert!(bytes > 0 && (at > end || at == 0) && at + bytes <= kernel.block_bytes);
+            end = at + bytes;
+        }
+    }
+    let _ = unread::unread(input);
 }

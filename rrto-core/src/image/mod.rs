@@ -20,14 +20,17 @@
 //! - [`select`] leaves out what a device cannot use, before an image travels.
 //! - [`best_ptx`] finds the PTX that the software GPU executes.
 //! - [`cubin::kernels`] reads the kernels' parameter layouts.
+//! - [`unread::unread`] finds the parameter bytes that kernels never read.
 
 pub mod cubin;
+pub mod unread;
 
 mod bytes;
 mod compression;
 mod container;
 mod elf;
 mod length;
+mod sass;
 mod selection;
 
 #[cfg(any(test, feature = "testing"))]

@@ -51,7 +51,7 @@ fn kernel<'a>(name: &'a str, lengths: &[u32]) -> Option<KernelParams<'a>> {
         block_bytes += bytes.next_multiple_of(8);
     }
     // The format's own limit on a parameter block.
-    (block_bytes <= 0x7fff).then_some(KernelParams { name, params, block_bytes })
+    (block_bytes <= 0x7fff).then_some(KernelParams { name, params, block_bytes, block_at: 0 })
 }
 
 /// Like [`select`]'s documentation, but for one entry among `all`.

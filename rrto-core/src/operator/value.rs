@@ -55,4 +55,8 @@ pub struct KernelInfo {
     pub params: Vec<(u32, u32)>,
     /// The value of each `CUfunction_attribute`, by its number; `None` where the driver does not know it.
     pub attributes: Vec<Option<i32>>,
+    /// Offset and length in bytes of what the kernel never reads of its parameter block, in order, at most
+    /// [`MAX_UNREAD_RANGES`](crate::image::unread::MAX_UNREAD_RANGES) pieces. Launches send zeros there, so that
+    /// leftovers in a program's structures do not make equal launches look different.
+    pub unread: Vec<(u32, u32)>,
 }

@@ -51,6 +51,11 @@ impl Kernel {
         &self.info.params
     }
 
+    /// Offset and length in bytes of what it never reads of its parameter block.
+    pub(crate) fn unread(&self) -> &[(u32, u32)] {
+        &self.info.unread
+    }
+
     /// cuFuncGetAttribute.
     pub(crate) fn attribute(&self, attribute: FunctionAttribute) -> Result<i32, CuResult> {
         let at = usize::try_from(attribute.0).map_err(|_| CuResult::INVALID_VALUE)?;

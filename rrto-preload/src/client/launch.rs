@@ -38,9 +38,9 @@ impl Call<'_> {
         self.check_geometry(&kernel, &geometry)?;
         let Manner { cooperative, attributes } = manner;
         let params = match (arguments.params.is_null(), arguments.extra.is_null()) {
-            (true, false) => arguments.extra.block()?,
+            (true, false) => arguments.extra.block(kernel.unread())?,
             (false, false) => return Err(CuResult::INVALID_VALUE),
-            _ => arguments.params.pack(kernel.params())?,
+            _ => arguments.params.pack(kernel.params(), kernel.unread())?,
         };
         let launch = Launch { function, geometry, stream, cooperative, attributes, params };
         self.send(Operator::Launch(launch)).map(done)

@@ -22,8 +22,9 @@ impl Params {
         self.0.is_null()
     }
 
-    /// The parameter block: each parameter at its offset, as `layout` (offset and size in bytes) says.
-    pub(crate) fn pack(&self, layout: &[(u32, u32)]) -> Result<Bytes, CuResult> {
+    /// The parameter block: each parameter at its offset, as `layout` (offset and size in bytes) says, and zeros where
+    /// the kernel does not read it.
+    pub(crate) fn pack(&self, layout: &[(u32, u32)], unread: &[(u32, u32)]) -> Result<Bytes, CuResult> {
         let end = |&(offset, bytes): &(u32, u32)| offset as usize + bytes as usize;
         let length = layout.iter().map(end).max().unwrap_or(0);
         if length > MAX_PARAM_BYTES || (self.0.is_null() && !layout.is_empty()) {
@@ -42,7 +43,18 @@ impl Params {
             // SAFETY: the caller's address points to a value of this parameter, which has `bytes` bytes; so has `to`.
             unsafe { std::ptr::copy_nonoverlapping(value, to.as_mut_ptr(), to.len()) };
         }
+        clear(&mut block, unread);
         Ok(Bytes::from(block))
+    }
+}
+
+/// Zeros what a kernel never reads of its block (offset and length in bytes), where programs have leftovers.
+fn clear(block: &mut [u8], unread: &[(u32, u32)]) {
+    for &(offset, bytes) in unread {
+        let (from, length) = (offset as usize, bytes as usize);
+        // The program's own block may be shorter than the kernel's, or longer.
+        let rest = block.get_mut(from..).unwrap_or_default();
+        rest.iter_mut().take(length).for_each(|byte| *byte = 0);
     }
 }
 
@@ -69,8 +81,8 @@ impl Extra {
         self.0.is_null()
     }
 
-    /// The parameter block, which the program has packed itself.
-    pub(crate) fn block(&self) -> Result<Bytes, CuResult> {
+    /// The parameter block, which the program has packed itself, with zeros where the kernel does not read it.
+    pub(crate) fn block(&self, unread: &[(u32, u32)]) -> Result<Bytes, CuResult> {
         let (mut buffer, mut bytes) = (std::ptr::null::<u8>(), 0);
         for pair in 0..=PAIRS_MAX {
             // SAFETY: the caller's list goes on to its zero key, which has not been seen yet.
@@ -96,7 +108,9 @@ impl Extra {
             return Ok(Bytes::new());
         }
         // SAFETY: the caller's buffer has as many bytes as the caller's size says; the slice is copied at once.
-        Ok(Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(buffer, bytes) }))
+        let mut block = unsafe { std::slice::from_raw_parts(buffer, bytes) }.to_vec();
+        clear(&mut block, unread);
+        Ok(Bytes::from(block))
     }
 }
 
@@ -180,5 +194,18 @@ impl Params {
     /// As if C code had passed the array, which the test keeps alive.
     pub(crate) fn from(params: &[*const c_void]) -> Self {
         Params(params.as_ptr())
+    }
+
+    /// As if C code had passed null.
+    pub(crate) fn none() -> Self {
+        Params(std::ptr::null())
+    }
+}
+
+#[cfg(test)]
+impl Extra {
+    /// As if C code had passed the array, which the test keeps alive.
+    pub(crate) fn from(list: &[*const c_void]) -> Self {
+        Extra(list.as_ptr())
     }
 }

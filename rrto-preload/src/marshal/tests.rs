@@ -25,7 +25,29 @@ proptest! {
             expected.extend(value);
         }
         let addresses: Vec<*const c_void> = params.iter().map(|(_, value)| value.as_ptr().cast()).collect();
-        prop_assert_eq!(Params::from(&addresses).pack(&layout), Ok(expected.into()));
+        prop_assert_eq!(Params::from(&addresses).pack(&layout, &[]), Ok(expected.into()));
+    }
+
+    /// What the kernel does not read is zero, in a block of either form, and all else as the program has it.
+    #[test]
+    fn leftovers_do_not_travel(
+        block in prop::collection::vec(1..=255_u8, 1..300),
+        unread in prop::collection::vec((0..400_u32, prop_oneof![0..100_u32, Just(u32::MAX)]), 0..6),
+    ) {
+        let is_unread = |at: usize| {
+            let at = at as u64;
+            unread.iter().any(|&(from, bytes)| (from.into()..u64::from(from) + u64::from(bytes)).contains(&at))
+        };
+        let expected: Vec<u8> =
+            block.iter().enumerate().map(|(at, &byte)| if is_unread(at) { 0 } else { byte }).collect();
+        let addresses = [block.as_ptr().cast()];
+        let packed = Params::from(&addresses).pack(&[(0, block.len() as u32)], &unread);
+        prop_assert_eq!(packed, Ok(expected.clone().into()));
+
+        let bytes = block.len();
+        let key = |key: usize| std::ptr::without_provenance::<c_void>(key);
+        let list = [key(1), block.as_ptr().cast(), key(2), (&raw const bytes).cast(), key(0)];
+        prop_assert_eq!(Extra(list.as_ptr()).block(&unread), Ok(expected.into()));
     }
 }
 
@@ -34,11 +56,11 @@ fn parameters_that_are_not_there() {
     let value = 7_u8;
     let addresses = [(&raw const value).cast(), std::ptr::null()];
     let params = Params::from(&addresses);
-    assert_eq!(params.pack(&[(0, 1), (8, 1)]), Err(INVALID));
-    assert_eq!(params.pack(&[(MAX_PARAM_BYTES as u32, 1)]), Err(INVALID));
-    assert_eq!(params.pack(&[(u32::MAX, u32::MAX)]), Err(INVALID));
-    assert_eq!(Params(std::ptr::null()).pack(&[(0, 1)]), Err(INVALID));
-    assert_eq!(Params(std::ptr::null()).pack(&[]), Ok(Bytes::new()));
+    assert_eq!(params.pack(&[(0, 1), (8, 1)], &[]), Err(INVALID));
+    assert_eq!(params.pack(&[(MAX_PARAM_BYTES as u32, 1)], &[]), Err(INVALID));
+    assert_eq!(params.pack(&[(u32::MAX, u32::MAX)], &[]), Err(INVALID));
+    assert_eq!(Params(std::ptr::null()).pack(&[(0, 1)], &[]), Err(INVALID));
+    assert_eq!(Params(std::ptr::null()).pack(&[], &[]), Ok(Bytes::new()));
 }
 
 #[test]
@@ -46,7 +68,7 @@ fn a_block_that_the_program_packed() {
     let (block, mut bytes) = ([1_u8, 2, 3, 4], 4_usize);
     let key = |key: usize| std::ptr::without_provenance::<c_void>(key);
     let size = |bytes: &mut usize| (&raw const *bytes).cast::<c_void>();
-    let list = |keys: &[*const c_void]| Extra(keys.as_ptr()).block();
+    let list = |keys: &[*const c_void]| Extra(keys.as_ptr()).block(&[]);
     let whole = [key(1), block.as_ptr().cast(), key(2), size(&mut bytes), key(0)];
     assert_eq!(list(&whole), Ok(Bytes::from_static(&[1, 2, 3, 4])));
     assert_eq!(list(&[key(0)]), Ok(Bytes::new()));

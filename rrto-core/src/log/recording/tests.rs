@@ -31,7 +31,11 @@ fn outcome() -> impl Strategy<Value = Summary> {
         any::<u64>().prop_map(|bytes| Ok(Answer::Bulk(bytes))),
         any::<u32>().prop_map(|error| Err(CuResult(error))),
         proptest::collection::vec(any::<(u32, u32)>(), 0..4).prop_map(|params| {
-            Ok(Answer::Value(Value::Kernel(KernelInfo { params, attributes: vec![None, Some(-1)] })))
+            Ok(Answer::Value(Value::Kernel(KernelInfo {
+                params: params.clone(),
+                attributes: vec![None, Some(-1)],
+                unread: params,
+            })))
         }),
     ]
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::thread;
 
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::engine::Payload;
-use rrto_core::image::{self, Container, EntryKind, Kind};
+use rrto_core::image::{self, Container, EntryKind, Kind, unread};
 use rrto_core::operator::{Handle, KernelInfo, Launch, MAX_PARAM_BYTES, Value};
 
 use super::context::{CudaContext, Step};
@@ -16,6 +17,21 @@ type Params = Vec<(u32, u32)>;
 
 /// Parameter layouts by kernel, read from the image; only where the driver does not tell them.
 type Layouts = Option<HashMap<String, Params>>;
+
+/// What an image itself says about its kernels; by default, nothing.
+#[derive(Default)]
+struct Facts {
+    layouts: Layouts,
+    /// What of their parameter blocks they never read.
+    unread: HashMap<String, Vec<unread::Range>>,
+}
+
+impl Facts {
+    fn of(image: &[u8], driver_tells_params: bool) -> Self {
+        let layouts = (!driver_tells_params).then(|| layouts(image));
+        Facts { layouts, unread: unread::unread(image) }
+    }
+}
 
 /// A session's code, and the images it is being put together from.
 #[derive(Default)]
@@ -36,7 +52,7 @@ struct LoadedModule {
 
 enum Origin {
     /// Loaded from an image of so many bytes.
-    Image { bytes: u64, layouts: Layouts },
+    Image { bytes: u64, facts: Facts },
     /// The module of a library, which it goes with.
     Library(Handle),
 }
@@ -44,7 +60,7 @@ enum Origin {
 struct LoadedLibrary {
     library: Library,
     bytes: u64,
-    layouts: Layouts,
+    facts: Facts,
 }
 
 /// A kernel that was looked up.
@@ -53,6 +69,7 @@ pub(super) struct Kernel {
     /// How long a parameter block must be.
     param_bytes: usize,
     params: Params,
+    unread: Vec<unread::Range>,
     /// The module or library that it is gone with.
     owner: Handle,
 }
@@ -167,8 +184,8 @@ fn layouts(image: &[u8]) -> HashMap<String, Params> {
 }
 
 /// A kernel's parameters: from the driver, or else as read from the image.
-fn params(driver: &Driver, function: &Function, name: &str, layouts: &Layouts) -> Answer<Params> {
-    if let Some(layouts) = layouts {
+fn params(driver: &Driver, function: &Function, name: &str, facts: &Facts) -> Answer<Params> {
+    if let Some(layouts) = &facts.layouts {
         return layouts.get(name).cloned().ok_or(CuResult::NOT_SUPPORTED);
     }
     let mut params = Params::new();
@@ -186,10 +203,24 @@ fn params(driver: &Driver, function: &Function, name: &str, layouts: &Layouts) -
     Ok(params)
 }
 
+/// All that is known of a kernel that was looked up.
+fn kernel(driver: &Driver, function: Function, name: &str, facts: &Facts, owner: Handle) -> Answer<Kernel> {
+    let params = params(driver, &function, name, facts)?;
+    let ends = params.iter().map(|(offset, bytes)| *offset as usize + *bytes as usize);
+    let param_bytes = ends.max().unwrap_or(0);
+    let unread = facts.unread.get(name).cloned().unwrap_or_default();
+    Ok(Kernel { function, param_bytes, params, unread, owner })
+}
+
 /// All that a client is told about a kernel.
-fn info(driver: &Driver, function: &Function, params: Params) -> KernelInfo {
-    let attribute = |attribute: &FunctionAttribute| driver.function_attribute(function, attribute.0).ok();
-    KernelInfo { params, attributes: FunctionAttribute::ALL.iter().map(attribute).collect() }
+fn info(driver: &Driver, kernel: &Kernel) -> KernelInfo {
+    let attribute =
+        |attribute: &FunctionAttribute| driver.function_attribute(&kernel.function, attribute.0).ok();
+    KernelInfo {
+        params: kernel.params.clone(),
+        attributes: FunctionAttribute::ALL.iter().map(attribute).collect(),
+        unread: kernel.unread.clone(),
+    }
 }
 
 fn c_string(name: String) -> Answer<CString> {
@@ -211,15 +242,27 @@ impl CudaContext {
         Ok(Some(Value::None))
     }
 
-    fn layouts(&self, image: &[u8]) -> Layouts {
-        (!self.driver.tells_params()).then(|| layouts(image))
+    /// Has the driver load an image, and meanwhile reads what the image says, which takes about as long as to
+    /// decompress it.
+    fn load<T>(&self, image: &[u8], load: impl FnOnce(&Driver, &[u8]) -> Answer<T>) -> Answer<(T, Facts)> {
+        let read = || Facts::of(image, self.driver.tells_params());
+        thread::scope(|scope| {
+            let reading = thread::Builder::new().name("rrto-image".to_owned()).spawn_scoped(scope, read);
+            let loaded = load(self.driver, image)?;
+            let facts = match reading {
+                Ok(reading) => reading.join().unwrap_or_default(),
+                Err(_) => read(),
+            };
+            Ok((loaded, facts))
+        })
     }
 
     pub(super) fn module_load(&mut self, handle: Handle, image: Handle) -> Step {
         self.check_new(self.code.modules.contains_key(&handle))?;
         let (image, bytes) = self.code.take_image(image)?;
-        let module = self.driver.module_load(&image).inspect_err(|_| self.code.release(bytes))?;
-        let origin = Origin::Image { bytes, layouts: self.layouts(&image) };
+        let loaded = self.load(&image, Driver::module_load);
+        let (module, facts) = loaded.inspect_err(|_| self.code.release(bytes))?;
+        let origin = Origin::Image { bytes, facts };
         self.code.modules.insert(handle, LoadedModule { module, origin });
         Ok(Some(Value::None))
     }
@@ -242,9 +285,9 @@ impl CudaContext {
     pub(super) fn library_load(&mut self, handle: Handle, image: Handle) -> Step {
         self.check_new(self.code.libraries.contains_key(&handle))?;
         let (image, bytes) = self.code.take_image(image)?;
-        let library = self.driver.library_load(&image).inspect_err(|_| self.code.release(bytes))?;
-        let layouts = self.layouts(&image);
-        self.code.libraries.insert(handle, LoadedLibrary { library, bytes, layouts });
+        let loaded = self.load(&image, Driver::library_load);
+        let (library, facts) = loaded.inspect_err(|_| self.code.release(bytes))?;
+        self.code.libraries.insert(handle, LoadedLibrary { library, bytes, facts });
         Ok(Some(Value::None))
     }
 
@@ -271,27 +314,25 @@ impl CudaContext {
         self.check_new(self.code.functions.contains_key(&handle))?;
         let loaded = self.code.module(module)?;
         let function = self.driver.module_function(&loaded.module, &c_string(name.clone())?)?;
-        let layouts = match &loaded.origin {
-            Origin::Image { layouts, .. } => layouts,
-            Origin::Library(library) => &self.code.library(*library)?.layouts,
+        let facts = match &loaded.origin {
+            Origin::Image { facts, .. } => facts,
+            Origin::Library(library) => &self.code.library(*library)?.facts,
         };
-        let params = params(self.driver, &function, &name, layouts)?;
-        Ok(Some(self.keep(handle, function, params, module)))
+        let kernel = kernel(self.driver, function, &name, facts, module)?;
+        Ok(Some(self.keep(handle, kernel)))
     }
 
     pub(super) fn library_function(&mut self, library: Handle, name: String, handle: Handle) -> Step {
         self.check_new(self.code.functions.contains_key(&handle))?;
         let loaded = self.code.library(library)?;
         let function = self.driver.library_function(&loaded.library, &c_string(name.clone())?)?;
-        let params = params(self.driver, &function, &name, &loaded.layouts)?;
-        Ok(Some(self.keep(handle, function, params, library)))
+        let kernel = kernel(self.driver, function, &name, &loaded.facts, library)?;
+        Ok(Some(self.keep(handle, kernel)))
     }
 
-    fn keep(&mut self, handle: Handle, function: Function, params: Params, owner: Handle) -> Value {
-        let ends = params.iter().map(|(offset, bytes)| *offset as usize + *bytes as usize);
-        let param_bytes = ends.max().unwrap_or(0);
-        let info = info(self.driver, &function, params.clone());
-        self.code.functions.insert(handle, Kernel { function, param_bytes, params, owner });
+    fn keep(&mut self, handle: Handle, kernel: Kernel) -> Value {
+        let info = info(self.driver, &kernel);
+        self.code.functions.insert(handle, kernel);
         Value::Kernel(info)
     }
 
@@ -329,7 +370,7 @@ impl CudaContext {
             self.graphs.forget();
         }
         self.driver.set_function_attribute(&kernel.function, number, value)?;
-        Ok(Some(Value::Kernel(info(self.driver, &kernel.function, kernel.params.clone()))))
+        Ok(Some(Value::Kernel(info(self.driver, kernel))))
     }
 
     pub(super) fn set_function_cache(&self, handle: Handle, config: u32) -> Step {

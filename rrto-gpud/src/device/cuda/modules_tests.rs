@@ -1,3 +1,6 @@
+use rrto_core::image::building::{EntrySpec, container, cubin_with_code};
+use rrto_core::image::cubin::{KernelParams, Param};
+
 use super::*;
 
 #[test]
@@ -34,4 +37,21 @@ fn layouts_of_what_is_no_code_are_none() {
     assert!(layouts(b"no code").is_empty());
     assert!(layouts(b"\x7fELFno code").is_empty());
     assert!(layouts(b"\x50\xed\x55\xbano code").is_empty());
+}
+
+#[test]
+fn what_kernels_never_read_is_a_fact_of_the_image() {
+    let params = vec![Param { offset: 0, bytes: 16 }];
+    let kernel = KernelParams { name: "k", params, block_bytes: 16, block_at: 0x210 };
+    // LDC.64 R2, c[0x0][0x210]
+    let load: u128 = 0x000e_2200_0000_0a00_0000_8400_ff02_7b82;
+    let cubin = cubin_with_code(90, &[kernel], &[(".text.k".into(), load.to_le_bytes().into())]);
+    let container = container(&[EntrySpec::cubin(90, &cubin)]);
+    for image in [&cubin, &container] {
+        let told = Facts::of(image, true);
+        assert_eq!(told.unread["k"], [(8, 8)]);
+        assert!(told.layouts.is_none());
+        assert_eq!(Facts::of(image, false).layouts.unwrap()["k"], [(0, 16)]);
+    }
+    assert!(Facts::of(b"no code", true).unread.is_empty());
 }

@@ -6,6 +6,7 @@
 //! doctor   every step between this machine and the server's GPU, one line each
 //! demo     server, link and program on this machine, measured
 //! recording    (hidden) what is in a file that RRTO_RECORD made
+//! kernels      (hidden) which parameter bytes a library's kernels never read
 //! ```
 //!
 //! Each command is a room with its own arguments. `connection` (where the server is and as whom to speak to it),
@@ -20,6 +21,7 @@ mod demo;
 mod doctor;
 mod elf;
 mod environment;
+mod kernels;
 mod library;
 mod recording;
 mod run;
@@ -61,6 +63,9 @@ enum Command {
     /// Of use to those who work on RRTO itself.
     #[command(hide = true)]
     Recording(recording::RecordingArgs),
+    /// Of use to those who work on RRTO itself.
+    #[command(hide = true)]
+    Kernels(kernels::KernelsArgs),
 }
 
 /// The package's version, and which servers it can talk to.
@@ -84,6 +89,7 @@ fn main() -> ExitCode {
         },
         Command::Demo(arguments) => (demo::run(&arguments), ExitCode::FAILURE),
         Command::Recording(arguments) => (recording::run(&arguments), ExitCode::FAILURE),
+        Command::Kernels(arguments) => (kernels::run(&arguments), ExitCode::FAILURE),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -182,3 +182,32 @@ fn equal_launches_are_equal_operators() {
         matches!(&sent[0], Operator::Launch(Launch { cooperative: true, attributes, .. }) if attributes.len() == 1)
     );
 }
+
+#[test]
+fn leftovers_in_a_block_do_not_make_launches_differ() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let module = visible(call.load_module(b"ptx\0", false).unwrap());
+    let info = KernelInfo { params: vec![(0, 16)], unread: vec![(4, 8)], ..kernel_info(512, 0) };
+    recorder.answer(Ok(Value::Kernel(info)));
+    let kernel = visible(call.module_function(module, "k").unwrap());
+    recorder.sent();
+    let geometry = Geometry { grid: [1; 3], block: [1; 3], shared_bytes: 0 };
+    let launch = |arguments| {
+        call.launch(kernel, geometry, Handle::LEGACY_STREAM, arguments, Manner::default()).unwrap();
+    };
+    for leftover in [0xaa_u8, 0xbb] {
+        let mut block = [7_u8; 16];
+        block[4..12].fill(leftover);
+        let params = [block.as_ptr().cast()];
+        launch(Arguments { params: Params::from(&params), extra: Extra::none() });
+        let (bytes, key) = (block.len(), std::ptr::without_provenance::<std::ffi::c_void>);
+        let list = [key(1), block.as_ptr().cast(), key(2), (&raw const bytes).cast(), key(0)];
+        launch(Arguments { params: Params::none(), extra: Extra::from(&list) });
+    }
+    let sent = recorder.operators();
+    assert_eq!(sent.len(), 4);
+    assert!(sent.iter().all(|operator| *operator == sent[0]));
+    let Operator::Launch(launch) = &sent[0] else { panic!("a launch") };
+    assert_eq!(launch.params[..], [7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7]);
+}

@@ -50,7 +50,7 @@ fn kernel_info(max_threads: i32, max_shared_bytes: i32) -> KernelInfo {
     let mut attributes = vec![None; FunctionAttribute::ALL.len()];
     attributes[FunctionAttribute::MAX_THREADS_PER_BLOCK.0 as usize] = Some(max_threads);
     attributes[FunctionAttribute::MAX_DYNAMIC_SHARED_SIZE_BYTES.0 as usize] = Some(max_shared_bytes);
-    KernelInfo { params: vec![(0, 8), (8, 4)], attributes }
+    KernelInfo { params: vec![(0, 8), (8, 4)], attributes, unread: Vec::new() }
 }
 
 /// A client, and what it sends.

@@ -74,6 +74,8 @@ impl Function {
         KernelInfo {
             params: kernel.params().iter().map(|param| (param.offset, param.bytes)).collect(),
             attributes: FunctionAttribute::ALL.iter().map(|a| Some(attribute(a))).collect(),
+            // Nobody has looked.
+            unread: Vec::new(),
         }
     }
 

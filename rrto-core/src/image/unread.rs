@@ -1,0 +1,313 @@
+//! Bytes of a parameter block that its kernel never reads.
+//!
+//! Programs launch kernels with blocks that have leftovers in them: padding between the members of a structure, a
+//! member that this instance of a template does not use, the address of a `std::vector` in the host's memory. They
+//! differ from one inference to the next, and nothing depends on them. Sent as zeros, the inferences are alike.
+//!
+//! A byte that is wrongly called unread makes a result wrong, and nobody would notice. So this goes by the machine code
+//! ([`super::sass`]) and calls a byte unread only if no instruction in the kernel's section or in that of a device
+//! function of the same cubin can read it, executed or not. Any doubt makes the whole block read; [`Doubt`] lists them.
+//!
+//! Parameters are in constant bank 0, after words that the driver sets. One of these is the address at which the bank
+//! can be read like memory. The compiler adds a parameter's offset to it when its address is taken
+//! (`__grid_constant__`, `cvta.param`, descriptors for the tensor memory accelerator), so a kernel that reads this
+//! word, or any that is not known to be something else, may read all of them.
+//!
+//! # What it was compared on
+//!
+//! NUMBERS
+
+use std::collections::{HashMap, HashSet};
+
+use super::bytes::slice;
+use super::cubin::{self, Budget, KernelParams};
+use super::elf::{Header, Section, Sections};
+use super::sass::{self, INSTRUCTION_BYTES, Reads};
+use super::{Container, EntryKind, ImageError, Kind};
+
+/// The most ranges of one kernel, so that what a client is told stays small; more are read ones. The block of
+/// PyTorch's fused optimizers has a few dozen.
+pub const MAX_UNREAD_RANGES: usize = 256;
+
+/// Bytes of a constant bank: an offset in it has 16 bits.
+const BANK_BYTES: usize = 1 << 16;
+
+/// Offset and length in bytes of a piece of a parameter block.
+pub type Range = (u32, u32);
+
+/// What is known about a kernel's parameter block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread<'a> {
+    /// The name as in `cuModuleGetFunction`.
+    pub name: &'a str,
+    /// Bytes of the block.
+    pub block_bytes: u32,
+    /// What of it is not read, in order; none touches the next. Or why that is not known.
+    pub ranges: Result<Vec<Range>, Doubt>,
+}
+
+/// Why a whole parameter block counts as read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// The machine code of this architecture was never compared.
+    #[error("the architecture is not known")]
+    Architecture,
+    /// There is no code, or not where and as it always is.
+    #[error("the code or the block is not where it always is")]
+    Layout,
+    /// The loader changes the code.
+    #[error("the code is relocated")]
+    Relocated,
+    /// An instruction that nobody has looked at, or one that names a parameter otherwise than as a constant.
+    #[error("what opcode {0:#05x} reads is not known")]
+    Opcode(u16),
+    /// A constant whose offset is computed.
+    #[error("parameters are read by index")]
+    Indexed,
+    /// A constant of a bank that is computed.
+    #[error("a bank is read by descriptor")]
+    Bindless,
+    /// A word of the driver's is read which may be the parameters' address.
+    #[error("the driver's word at {0:#x} is read")]
+    Address(u32),
+}
+
+/// What a verified architecture looks like.
+#[derive(Clone, Copy)]
+struct Architecture {
+    /// Where a parameter block starts in constant bank 0.
+    block_at: u32,
+    /// Words of the driver's that are read for something else than the bank's address: offset and length.
+    harmless: &'static [Range],
+}
+
+/// The dimensions of grid and block, the windows of shared and local memory, and the stack.
+const LAUNCH: Range = (0, 0x30);
+
+/// Compute capability 8.x: also the descriptor of global memory. The address is at 0x40.
+const AMPERE: Architecture = Architecture { block_at: 0x160, harmless: &[LAUNCH, (0x118, 8)] };
+
+/// Compute capability 9.0: also whether there are clusters, and their dimensions, how many blocks are in one, and the
+/// descriptor. The address is at 0x198.
+const HOPPER: Architecture =
+    Architecture { block_at: 0x210, harmless: &[LAUNCH, (0x140, 0x28), (0x188, 4), (0x208, 8)] };
+
+impl Architecture {
+    /// That of a cubin's code.
+    fn of(header: &Header) -> Option<Self> {
+        match header.architecture()? {
+            80 | 86 | 87 | 89 => Some(AMPERE),
+            90 => Some(HOPPER),
+            _ => None,
+        }
+    }
+}
+
+/// What a kernel may read of constant bank 0.
+struct Bank {
+    /// By byte, as far as it matters.
+    read: Vec<bool>,
+    doubt: Option<Doubt>,
+}
+
+impl Bank {
+    /// Nothing of a bank of so many bytes.
+    fn new(bytes: usize) -> Self {
+        Self { read: vec![false; bytes], doubt: None }
+    }
+
+    /// The same, of the first `bytes` bytes only.
+    fn first(&self, bytes: usize) -> Self {
+        Self { read: self.read.iter().copied().take(bytes).collect(), doubt: self.doubt }
+    }
+
+    fn doubt(&mut self, doubt: Doubt) {
+        self.doubt.get_or_insert(doubt);
+    }
+
+    /// Adds what the instructions of `code` read.
+    fn scan(&mut self, code: &[u8]) {
+        let (instructions, rest) = code.as_chunks::<INSTRUCTION_BYTES>();
+        if !rest.is_empty() {
+            return self.doubt(Doubt::Layout);
+        }
+        for instruction in instructions {
+            match sass::reads(u128::from_le_bytes(*instruction)) {
+                Reads::Nothing => {}
+                Reads::Bytes { at, bytes } => {
+                    let end = (at as usize + bytes as usize).min(self.read.len());
+                    self.read.get_mut(at as usize..end).unwrap_or_default().fill(true);
+                }
+                Reads::Anything(doubt) => return self.doubt(doubt),
+            }
+        }
+    }
+
+    /// What is not read of the block with which it ends.
+    fn unread(&self, architecture: Architecture) -> Result<Vec<Range>, Doubt> {
+        if let Some(doubt) = self.doubt {
+            return Err(doubt);
+        }
+        let (drivers, block) =
+            self.read.split_at_checked(architecture.block_at as usize).ok_or(Doubt::Layout)?;
+        let harmless =
+            |at: u32| architecture.harmless.iter().any(|&(from, bytes)| (from..from + bytes).contains(&at));
+        let mut words = (0..).zip(drivers).filter(|(at, read)| **read && !harmless(*at));
+        if let Some((at, _)) = words.next() {
+            return Err(Doubt::Address(at));
+        }
+        let mut ranges: Vec<Range> = Vec::new();
+        for (at, _) in (0..).zip(block).filter(|(_, read)| !**read) {
+            match ranges.last_mut() {
+                Some((from, bytes)) if *from + *bytes == at => *bytes += 1,
+                _ => ranges.push((at, 1)),
+            }
+        }
+        ranges.truncate(MAX_UNREAD_RANGES);
+        Ok(ranges)
+    }
+}
+
+/// What every kernel of `cubin` leaves unread, in the file's order. Kernels without parameters are not among them.
+///
+/// # Errors
+/// If it is not a cubin, its sections are not what the format says, or it is of a kind that is made into code by the
+/// driver.
+pub fn kernels(cubin: &[u8]) -> Result<Vec<Unread<'_>>, ImageError> {
+    let layouts = cubin::kernels(cubin)?;
+    let functions = functions(cubin)?;
+    let architecture = Architecture::of(&Header::parse(cubin)?);
+
+    // What is not certainly a kernel may be called by any of them.
+    let mut shared = Bank::new(BANK_BYTES);
+    let own: HashSet<&str> =
+        layouts.iter().filter(|kernel| kernel.block_bytes > 0).map(|kernel| kernel.name).collect();
+    for (_, function) in functions.iter().filter(|(name, _)| !own.contains(*name)) {
+        function.scan(&mut shared);
+    }
+    let unread = |kernel: &KernelParams<'_>| {
+        let architecture = architecture.ok_or(Doubt::Architecture)?;
+        if kernel.block_at != architecture.block_at {
+            return Err(Doubt::Layout);
+        }
+        let function = functions.get(kernel.name).filter(|function| function.code.is_some());
+        let mut bank = shared.first(kernel.block_at as usize + kernel.block_bytes as usize);
+        function.ok_or(Doubt::Layout)?.scan(&mut bank);
+        bank.unread(architecture)
+    };
+    let with_block = layouts.iter().filter(|kernel| kernel.block_bytes > 0);
+    Ok(with_block
+        .map(|kernel| Unread { name: kernel.name, block_bytes: kernel.block_bytes, ranges: unread(kernel) })
+        .collect())
+}
+
+/// What kernels leave unread in every cubin of `image` that has them; of kernels that are not named, nothing. None is
+/// named if there is anything else than cubins in it, because the driver may choose that. [`super::select`] leaves out
+/// what it cannot.
+#[must_use]
+pub fn unread(image: &[u8]) -> HashMap<String, Vec<Range>> {
+    let mut found = HashMap::new();
+    let complete = match Kind::of(image) {
+        Kind::Ptx => false,
+        Kind::Cubin => add(&mut found, image).is_ok(),
+        Kind::Container => add_container(&mut found, image).is_ok(),
+    };
+    if complete { found } else { HashMap::new() }
+}
+
+/// Why an image says nothing about what its kernels read.
+struct Unknown;
+
+fn add_container(found: &mut HashMap<String, Vec<Range>>, image: &[u8]) -> Result<(), Unknown> {
+    for entry in Container::parse(image).map_err(|_| Unknown)?.entries() {
+        let entry = entry.map_err(|_| Unknown)?;
+        if entry.kind != EntryKind::Cubin {
+            return Err(Unknown);
+        }
+        add(found, &entry.image().map_err(|_| Unknown)?)?;
+    }
+    Ok(())
+}
+
+/// Adds what the kernels of `cubin` leave unread. Of one that is there already, what both do.
+fn add(found: &mut HashMap<String, Vec<Range>>, cubin: &[u8]) -> Result<(), Unknown> {
+    for kernel in kernels(cubin).map_err(|_| Unknown)? {
+        let ranges = kernel.ranges.unwrap_or_default();
+        match found.get_mut(kernel.name) {
+            Some(other) => *other = common(other, &ranges),
+            None => {
+                found.insert(kernel.name.to_owned(), ranges);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is in both of two ordered lists.
+fn common(one: &[Range], other: &[Range]) -> Vec<Range> {
+    let both = |&(at, bytes): &Range| {
+        let overlap = move |&(other_at, other_bytes): &Range| {
+            let from = at.max(other_at);
+            let to = (at + bytes).min(other_at + other_bytes);
+            (from < to).then(|| (from, to - from))
+        };
+        other.iter().filter_map(overlap)
+    };
+    one.iter().flat_map(both).take(MAX_UNREAD_RANGES).collect()
+}
+
+/// Prefix of the section with a function's code, before its name.
+const CODE_PREFIX: &[u8] = b".text.";
+
+/// Prefixes of sections that say what the loader changes in a function's code or constants.
+const RELOCATION_PREFIXES: [&[u8]; 4] =
+    [b".rel.text.", b".rela.text.", b".rel.nv.constant0.", b".rela.nv.constant0."];
+
+/// Prefix of sections that are there if the code is only made from something else when it is loaded.
+const MERCURY_PREFIX: &[u8] = b".nv.merc";
+
+/// What sections say about a function.
+#[derive(Default, Clone, Copy)]
+struct Function<'a> {
+    code: Option<&'a [u8]>,
+    doubt: Option<Doubt>,
+}
+
+impl Function<'_> {
+    fn scan(&self, bank: &mut Bank) {
+        match self.doubt {
+            Some(doubt) => bank.doubt(doubt),
+            None => bank.scan(self.code.unwrap_or_default()),
+        }
+    }
+}
+
+/// The functions of a cubin by name, those without code as well.
+fn functions<'a>(cubin: &'a [u8]) -> Result<HashMap<&'a str, Function<'a>>, ImageError> {
+    let sections = Sections::read(cubin)?;
+    let mut budget = Budget::of(cubin);
+    let mut functions: HashMap<&str, Function<'_>> = HashMap::new();
+    for section in sections.iter() {
+        let section: Section = section?;
+        let name = sections.name_from(&section)?;
+        if name.starts_with(MERCURY_PREFIX) {
+            return Err(ImageError::Malformed { what: "section .nv.merc", found: 0, expected: "none" });
+        }
+        if let Some(of) = RELOCATION_PREFIXES.iter().find_map(|prefix| name.strip_prefix(*prefix)) {
+            if section.bytes > 0 {
+                functions.entry(budget.name(of)?).or_default().doubt = Some(Doubt::Relocated);
+            }
+        } else if let Some(of) = name.strip_prefix(CODE_PREFIX) {
+            budget.take(section.bytes, section.at)?;
+            let code = slice(cubin, section.at, section.bytes, ".text section")?;
+            let function = functions.entry(budget.name(of)?).or_default();
+            if function.code.replace(code).is_some() {
+                function.doubt = Some(Doubt::Layout);
+            }
+        }
+    }
+    Ok(functions)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! `rrto kernels`: which parameter bytes the kernels of a library never read, for people who work on that analysis.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use rrto_core::image::unread::{self, Unread};
+use rrto_core::image::{CONTAINER_MAGIC, Container, Entry, EntryKind};
+use serde_json::{Value, json};
+
+/// Show the parameter blocks of a library's kernels, and which of their bytes are never read
+#[derive(Args, Debug)]
+pub(crate) struct KernelsArgs {
+    /// A library or program with fat binaries in it, a fat binary or a cubin
+    file: PathBuf,
+    /// Only machine code for this architecture, such as 90
+    #[arg(long, value_name = "SM")]
+    architecture: Option<u32>,
+    /// A line of JSON for each cubin
+    #[arg(long)]
+    json: bool,
+    /// Write the cubins to this folder as 0.cubin, 1.cubin and so on, in the order shown
+    #[arg(long, value_name = "DIR")]
+    cubins: Option<PathBuf>,
+}
+
+/// Prints it.
+pub(crate) fn run(arguments: &KernelsArgs) -> Result<()> {
+    let path = arguments.file.display();
+    let bytes = fs::read(&arguments.file).with_context(|| format!("cannot read {path}"))?;
+    let mut out = io::stdout().lock();
+    let mut summary = Summary::default();
+    let mut show = |cubin: &[u8]| -> Result<()> {
+        let kernels = unread::kernels(cubin).with_context(|| format!("{path}, cubin {}", summary.cubins))?;
+        if let Some(folder) = &arguments.cubins {
+            let file = folder.join(format!("{}.cubin", summary.cubins));
+            fs::write(&file, cubin).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        if arguments.json {
+            let kernels: Vec<Value> = kernels.iter().map(as_json).collect();
+            writeln!(out, "{}", json!({ "cubin": summary.cubins, "kernels": kernels }))?;
+        } else {
+            for kernel in &kernels {
+                writeln!(out, "{}", as_text(kernel))?;
+            }
+        }
+        summary.count(&kernels);
+        Ok(())
+    };
+    let containers = containers(&bytes);
+    if containers.is_empty() {
+        show(&bytes)?;
+    }
+    for container in containers {
+        for entry in container.entries() {
+            let entry = entry.with_context(|| path.to_string())?;
+            if is_wanted(&entry, arguments.architecture) {
+                show(&entry.image().with_context(|| path.to_string())?)?;
+            }
+        }
+    }
+    if !arguments.json {
+        write!(out, "\n{}", summary.text())?;
+    }
+    Ok(())
+}
+
+fn is_wanted(entry: &Entry<'_>, architecture: Option<u32>) -> bool {
+    entry.kind == EntryKind::Cubin && architecture.is_none_or(|wanted| wanted == entry.architecture)
+}
+
+/// The fat binaries in a file, which the compiler aligns to 8 bytes.
+fn containers(file: &[u8]) -> Vec<Container<'_>> {
+    let starts = (0..file.len()).step_by(8);
+    let images = starts.filter_map(|at| file.get(at..).filter(|rest| rest.starts_with(&CONTAINER_MAGIC)));
+    images.filter_map(|image| Container::parse(image).ok()).collect()
+}
+
+fn as_json(kernel: &Unread<'_>) -> Value {
+    let (ranges, doubt) = match &kernel.ranges {
+        Ok(ranges) => (ranges.as_slice(), None),
+        Err(doubt) => (&[][..], Some(doubt.to_string())),
+    };
+    json!({ "name": kernel.name, "block_bytes": kernel.block_bytes, "unread": ranges, "doubt": doubt })
+}
+
+fn as_text(kernel: &Unread<'_>) -> String {
+    let what = match &kernel.ranges {
+        Ok(ranges) if ranges.is_empty() => "all read".to_owned(),
+        Ok(ranges) => {
+            let part = |(at, bytes): &unread::Range| format!("{at}..{}", at + bytes);
+            format!("unread {}", ranges.iter().map(part).collect::<Vec<_>>().join(" "))
+        }
+        Err(doubt) => format!("all read, because {doubt}"),
+    };
+    format!("{} bytes, {what}: {}", kernel.block_bytes, kernel.name)
+}
+
+/// Counts over all cubins.
+#[derive(Default)]
+struct Summary {
+    cubins: usize,
+    kernels: usize,
+    with_unread: usize,
+    block_bytes: u64,
+    unread_bytes: u64,
+    doubts: BTreeMap<String, usize>,
+}
+
+impl Summary {
+    fn count(&mut self, kernels: &[Unread<'_>]) {
+        self.cubins += 1;
+        self.kernels += kernels.len();
+        for kernel in kernels {
+            self.block_bytes += u64::from(kernel.block_bytes);
+            match &kernel.ranges {
+                Ok(ranges) => {
+                    self.with_unread += usize::from(!ranges.is_empty());
+                    self.unread_bytes += ranges.iter().map(|(_, bytes)| u64::from(*bytes)).sum::<u64>();
+                }
+                Err(doubt) => *self.doubts.entry(doubt.to_string()).or_default() += 1,
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{} cubins, {} kernels, {} with unread bytes; {} of {} bytes unread\n",
+            self.cubins, self.kernels, self.with_unread, self.unread_bytes, self.block_bytes
+        );
+        for (doubt, kernels) in &self.doubts {
+            text += &format!("{kernels} all read, because {doubt}\n");
+        }
+        text
+    }
+}
