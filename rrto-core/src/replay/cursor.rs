@@ -34,8 +34,9 @@ impl Cursor {
         self.at
     }
 
-    pub(super) fn patches(&self) -> u64 {
-        self.patches.len() as u64
+    /// What was different so far in this run, in order.
+    pub(super) fn patches(&self) -> &[Patch] {
+        &self.patches
     }
 
     /// The places where this run differed and it was not foreseen.

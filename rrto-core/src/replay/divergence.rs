@@ -48,13 +48,15 @@ pub enum Reason {
     Destroyed,
     /// The sequence made room for a newer one.
     Displaced,
+    /// Its runs had become alike in another way, and it was defined anew.
+    Redefined,
     /// The session is over.
     Lost,
 }
 
 impl Reason {
     /// Every reason, in the order of the declaration.
-    pub const ALL: [Reason; 8] = [
+    pub const ALL: [Reason; 9] = [
         Reason::Operator,
         Reason::Arguments,
         Reason::TooManyPatches,
@@ -62,6 +64,7 @@ impl Reason {
         Reason::Error,
         Reason::Destroyed,
         Reason::Displaced,
+        Reason::Redefined,
         Reason::Lost,
     ];
 
@@ -89,6 +92,7 @@ impl fmt::Display for Reason {
             Reason::Error => "an earlier call's error",
             Reason::Destroyed => "something that it names was destroyed",
             Reason::Displaced => "it made room for another",
+            Reason::Redefined => "it was defined anew",
             Reason::Lost => "the session is over",
         })
     }

@@ -208,7 +208,7 @@ impl Replay {
         }
         self.divergences.push_back(divergence.clone());
         let id = divergence.sequence;
-        if self.repertoire.note_divergence(divergence, cursor.patches()) {
+        if self.repertoire.note_divergence(divergence, cursor.patches().len() as u64) {
             self.retire(id, reason);
         }
     }
@@ -288,6 +288,11 @@ impl Replay {
         if let Some(id) = self.poll_retired() {
             return Some(Change::Retire(id));
         }
+        if let Some((id, found)) = self.stale() {
+            self.retire(id, Reason::Redefined);
+            self.found = Some(found);
+            return self.poll_retired().map(Change::Retire);
+        }
         let found = self.found.take().or_else(|| self.recorder.poll_sequence())?;
         if self.repertoire.absorb(&found) {
             return None;
@@ -303,6 +308,13 @@ impl Replay {
         self.totals.found += 1;
         let known = self.repertoire.adopt(found);
         Some(Change::Define(known.id, known.sequence.clone()))
+    }
+
+    /// A sequence that is to be defined anew, while no lane is in the midst of a run.
+    fn stale(&self) -> Option<(SequenceId, Found)> {
+        let is_running = |lane: &Lane| lane.cursor.as_ref().is_some_and(|cursor| !cursor.is_at_end());
+        let is_busy = self.found.is_some() || self.lanes.values().any(is_running);
+        if is_busy { None } else { self.repertoire.stale() }
     }
 
     /// A divergence that has not been told yet, oldest first.

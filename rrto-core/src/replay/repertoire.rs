@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::divergence::Divergence;
 use super::known::Known;
 use super::statistics::SequenceStatistics;
-use crate::operator::{Handle, MAX_SEQUENCES, MAX_SEQUENCES_BYTES, Operator, SequenceId};
+use crate::operator::{Handle, MAX_SEQUENCES, MAX_SEQUENCES_BYTES, Operator, Patch, Sequence, SequenceId};
 use crate::verify::Found;
 
 /// A sequence is given up if so many of its last 16 runs diverged: each of them has cost more than it has spared.
@@ -16,11 +16,22 @@ const DIVERGENCES_OF_16: u32 = 8;
 /// the sequence.
 const RECOGNISED_OPERATORS: u32 = 4;
 
+/// Bytes that patches repeat from run to run and that are worth a new definition of the sequence, which takes about as
+/// many kilobytes.
+const STALE_BYTES: u64 = 256;
+
+/// So many runs in turn must have repeated them.
+const STALE_RUNS: u32 = 8;
+
 #[derive(Debug)]
 struct Entry {
     known: Arc<Known>,
     /// A bit for each of the last 16 runs, the latest lowest; set if it diverged.
     diverged: u16,
+    /// Of the latest run.
+    patches: Vec<Patch>,
+    /// Runs in turn whose patches repeated [`STALE_BYTES`] of the run before.
+    stale_runs: u32,
     last_divergence: Option<Divergence>,
     statistics: SequenceStatistics,
 }
@@ -106,8 +117,15 @@ impl Repertoire {
             live: true,
             ..SequenceStatistics::default()
         };
-        self.entries
-            .insert(0, Entry { known: known.clone(), diverged: 0, last_divergence: None, statistics });
+        let entry = Entry {
+            known: known.clone(),
+            diverged: 0,
+            patches: Vec::new(),
+            stale_runs: 0,
+            last_divergence: None,
+            statistics,
+        };
+        self.entries.insert(0, entry);
         known
     }
 
@@ -124,8 +142,8 @@ impl Repertoire {
         self.bytes -= self.leaving.remove(&id).unwrap_or(0);
     }
 
-    /// A run of this sequence came to its end, with so many patches.
-    pub(super) fn note_run(&mut self, id: SequenceId, patches: u64) {
+    /// A run of this sequence came to its end, with these patches.
+    pub(super) fn note_run(&mut self, id: SequenceId, patches: &[Patch]) {
         let Some(at) = self.entries.iter().position(|entry| entry.known.id == id) else { return };
         if let Some(before) = self.entries.get_mut(..=at) {
             before.rotate_right(1);
@@ -133,8 +151,25 @@ impl Repertoire {
         if let Some(entry) = self.entries.first_mut() {
             entry.diverged <<= 1;
             entry.statistics.runs += 1;
-            entry.statistics.patched_operators += patches;
+            entry.statistics.patched_operators += patches.len() as u64;
+            let is_stale = repeated_bytes(&entry.patches, patches) >= STALE_BYTES;
+            entry.stale_runs = if is_stale { entry.stale_runs + 1 } else { 0 };
+            entry.patches = patches.to_vec();
         }
+    }
+
+    /// A sequence whose runs are not what it was when it was found, and what it has become: patches say the same in each
+    /// run.
+    pub(super) fn stale(&self) -> Option<(SequenceId, Found)> {
+        let entry = self.entries.iter().find(|entry| entry.stale_runs >= STALE_RUNS)?;
+        let known = &entry.known;
+        let mut operators = known.sequence.operators().to_vec();
+        for patch in &entry.patches {
+            let operator = operators.get_mut(patch.at as usize)?;
+            *operator = patch.apply(operator)?;
+        }
+        let sequence = Sequence::new(known.sequence.lane(), operators).ok()?;
+        Some((known.id, Found { sequence, patched: known.patched.to_vec(), occurrences: entry.stale_runs }))
     }
 
     /// A run of this sequence was given up. Whether the sequence has to be given up too.
@@ -154,6 +189,16 @@ impl Repertoire {
     pub(super) fn statistics(&self) -> impl Iterator<Item = SequenceStatistics> {
         self.entries.iter().map(Entry::statistics)
     }
+}
+
+/// Bytes that two runs have changed to the same.
+fn repeated_bytes(before: &[Patch], now: &[Patch]) -> u64 {
+    let pairs = now.iter().filter_map(|now| {
+        let found = before.binary_search_by_key(&now.at, |before| before.at).ok()?;
+        Some((before.get(found)?, now))
+    });
+    let edits = pairs.flat_map(|(before, now)| now.edits.iter().filter(|edit| before.edits.contains(edit)));
+    edits.map(|edit| edit.bytes.len() as u64).sum()
 }
 
 impl Entry {

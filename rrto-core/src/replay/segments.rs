@@ -5,9 +5,9 @@
 //! are short. A device that is about as fast as the program would wait for every long one between them, so these are
 //! alike.
 
-/// Segments of one run, at most. An Advance is 9 to 12 bytes, so that sixteen of them leave room in the 256 bytes that an
+/// Segments of one run, at most. An Advance is 9 to 12 bytes, so that twelve of them leave room in the 256 bytes that an
 /// inference may cost beside its input.
-const MOST_SEGMENTS: u32 = 16;
+const MOST_SEGMENTS: u32 = 12;
 
 /// Operators for each segment, at least and on average: fewer, and the Advance costs more than it hastens.
 const OPERATORS_PER_SEGMENT: u32 = 8;

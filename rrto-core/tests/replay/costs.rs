@@ -82,7 +82,7 @@ fn nothing_leaves_within_a_segment_but_bulk() {
         sends += u32::from(script.pair.client.has_output());
         script.pair.settle();
     }
-    assert!(sends <= 17, "{sends}");
+    assert!(sends <= 13, "{sends}");
     assert_eq!(script.pair.client.poll_divergence(), None);
     assert_eq!(script.end().outcomes.last(), Some(&Ok(Value::None)));
 }

@@ -155,3 +155,31 @@ fn more_sequences_than_there_is_room_for_take_turns() {
     assert!(statistics.found - statistics.retired <= MAX_SEQUENCES as u64);
     assert!(statistics.retired >= 10, "{}", statistics.retired);
 }
+
+#[test]
+fn a_sequence_whose_runs_have_become_alike_in_another_way_is_defined_anew() {
+    // Twenty launches have something else in bytes that mean nothing, from the tenth inference on.
+    let way = |round: u64| {
+        let mut calls = inference(0, 200, round);
+        let launches = calls.iter_mut().filter_map(params).take(20);
+        for params in launches.filter(|_| round >= 10) {
+            let kept = params.len() - 16;
+            *params = [&params[..kept], &[7; 16]].concat().into();
+        }
+        calls
+    };
+    let mut script = Script::new(Mode::Replay, MEMORY_BYTES);
+    setup(1).iter().for_each(|call| script.call(call));
+    let mut control_up = Vec::new();
+    for round in 0..30 {
+        let before = script.pair.carried.control_up;
+        way(round).iter().for_each(|call| script.call(call));
+        control_up.push(script.pair.carried.control_up - before);
+    }
+    let statistics = script.pair.client.replay_statistics();
+    assert_eq!((statistics.found, statistics.retired), (2, 1), "{statistics:?}");
+    assert!(statistics.divergences.is_empty(), "{statistics:?}");
+    assert!(control_up[12] > 320 && control_up[28] < 256, "{control_up:?}");
+    let calls: Vec<Call> = setup(1).into_iter().chain((0..30).flat_map(way)).collect();
+    assert_eq!(script.end(), Script::run(Mode::Percall, MEMORY_BYTES, &calls));
+}
