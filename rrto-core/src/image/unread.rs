@@ -5,7 +5,7 @@
 //! differ from one inference to the next, and nothing depends on them. Sent as zeros, the inferences are alike.
 //!
 //! A byte that is wrongly called unread makes a result wrong, and nobody would notice. So this goes by the machine code
-//! ([`super::sass`]) and calls a byte unread only if no instruction in the kernel's section or in that of a device
+//! (`sass`) and calls a byte unread only if no instruction in the kernel's section or in that of a device
 //! function of the same cubin can read it, executed or not. Any doubt makes the whole block read; [`Doubt`] lists them.
 //!
 //! Parameters are in constant bank 0, after words that the driver sets. One of these is the address at which the bank
