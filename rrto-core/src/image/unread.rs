@@ -15,7 +15,12 @@
 //!
 //! # What it was compared on
 //!
-//! NUMBERS
+//! With every constant operand that `nvdisasm` 13.5 prints, by `netem/gpu/unread.py` in November 2026: 22,815 kernels
+//! for sm_90 of PyTorch 2.11, cuDNN 9.19 and cuBLAS 13.1, with 624,182 operands, and 5,439 for sm_80, sm_86 and sm_89,
+//! with 194,394. None is called unread. Of the first, 17,535 have unread bytes, and most others read parameters by
+//! index. `netem/results/unread.md` has the tables. No library has code for sm_87, which `nvdisasm` prints as that for
+//! sm_86. The disassembler does not show everything: it calls a texture instruction's parameter a plain number, and
+//! the driver's words have no names. These were found with small kernels in PTX, compiled by ptxas 12.9.
 
 use std::collections::{HashMap, HashSet};
 
