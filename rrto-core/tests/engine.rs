@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rrto_core::api::CuResult;
 use rrto_core::engine::{ClientLimits, Submitted};
 use rrto_core::operator::{Geometry, Handle, Launch, Operator, Value};
-use rrto_core::testing::{FakeDevice, Pair};
+use rrto_core::testing::{Device, FakeDevice, Pair};
 use rrto_core::wire::Mode;
 
 const MEMORY_BYTES: usize = 64 << 10;

@@ -236,7 +236,14 @@ fn any_operator() -> impl Strategy<Value = Operator> {
         1 => any::<(u64, u64, u64)>().prop_map(|(dst, src, bytes)| Operator::CopyDevice {
             dst, src, bytes, stream: Handle(1)
         }),
-        1 => Just(Operator::ContextSynchronize),
+        1 => prop_oneof![
+            Just(Operator::ContextSynchronize),
+            Just(Operator::StreamSynchronize { stream: Handle(0) }),
+            Just(Operator::EventSynchronize { event: Handle(0) }),
+            Just(Operator::StreamWaitEvent { stream: Handle(0), event: Handle(1), flags: 0 }),
+            Just(Operator::EventQuery { event: Handle(0) }),
+            Just(Operator::MemGetInfo),
+        ],
         1 => (0..3_u64).prop_map(|event| Operator::EventRecord { event: Handle(event), stream: Handle(0), flags: 0 }),
         1 => any::<u64>().prop_map(|bytes| Operator::MemAlloc { bytes }),
         1 => ".*".prop_map(|name| Operator::ModuleGetGlobal { module: Handle(1), name }),

@@ -37,6 +37,21 @@ pub struct LinkConfig {
     pub connect_timeout: Duration,
     /// A server that is silent for so long is lost.
     pub silence_timeout: Duration,
+    /// Somebody who is told what passes.
+    pub tap: Option<Arc<dyn Tap>>,
+}
+
+/// Is told what passes between the engine and QUIC, for timelines. Called on the transport thread, which waits for it;
+/// must not call the [`Link`].
+pub trait Tap: std::fmt::Debug + Send + Sync + 'static {
+    /// Whole frames of the control stream have been handed to QUIC.
+    fn control_sent(&self, frames: &[u8]);
+
+    /// Bytes of the control stream have come; the last frame may go on in the next ones.
+    fn control_received(&self, bytes: &[u8]);
+
+    /// A payload that travels by itself has been handed to QUIC.
+    fn payload_sent(&self, number: u64, bytes: u64);
 }
 
 /// Where the bytes of copies to the host go.
@@ -112,6 +127,7 @@ struct Shared {
     counters: Counters,
     connection: OnceLock<quinn::Connection>,
     memory: Arc<dyn ProgramMemory>,
+    tap: Option<Arc<dyn Tap>>,
     /// No wait looks away from the state for longer than this.
     patience: Duration,
 }
@@ -189,6 +205,7 @@ impl Link {
             counters: Counters::default(),
             connection: OnceLock::new(),
             memory,
+            tap: config.tap.clone(),
             patience: config.silence_timeout,
         });
         let server = config.server.clone();

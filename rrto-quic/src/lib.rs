@@ -24,7 +24,7 @@ mod streams;
 mod tls;
 mod transport;
 
-pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission};
+pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission, Tap};
 pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
 pub use staging::{Place, Staging};
 pub use tls::{Credentials, CredentialsError, SERVER_NAME};

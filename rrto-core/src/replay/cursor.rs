@@ -16,14 +16,14 @@ pub(super) struct Cursor {
     segment: usize,
     /// Of this run.
     patches: Vec<Patch>,
-    /// Those at places where none was foreseen.
-    unforeseen: u32,
+    /// Places of those that were not foreseen.
+    unforeseen: Vec<u32>,
 }
 
 impl Cursor {
     /// At the beginning.
     pub(super) fn new(known: Arc<Known>) -> Self {
-        Cursor { known, at: 0, segment: 0, patches: Vec::new(), unforeseen: 0 }
+        Cursor { known, at: 0, segment: 0, patches: Vec::new(), unforeseen: Vec::new() }
     }
 
     pub(super) fn known(&self) -> &Arc<Known> {
@@ -38,9 +38,9 @@ impl Cursor {
         self.patches.len() as u64
     }
 
-    /// Whether this run differed where it was not foreseen.
-    pub(super) fn is_unforeseen(&self) -> bool {
-        self.unforeseen > 0
+    /// The places where this run differed and it was not foreseen.
+    pub(super) fn unforeseen(&self) -> &[u32] {
+        &self.unforeseen
     }
 
     /// Whether nothing is left of the run.
@@ -74,11 +74,11 @@ impl Cursor {
         let Some(patch) = Patch::between(self.at, expected, actual) else {
             return Err(Reason::between(expected, actual));
         };
-        if self.known.patched.binary_search(&self.at).is_err() {
-            if self.unforeseen >= self.known.unforeseen_patches {
+        if !self.known.foresees(self.at) {
+            if self.unforeseen.len() >= self.known.unforeseen_patches {
                 return Err(Reason::TooManyPatches);
             }
-            self.unforeseen += 1;
+            self.unforeseen.push(self.at);
         }
         self.patches.push(patch.clone());
         Ok(patch)

@@ -8,23 +8,27 @@ use foldhash::fast::FixedState;
 use super::segments;
 use crate::log::fold;
 use crate::operator::{Handle, Operator, Patch, Sequence, SequenceId};
+use crate::verify::Found;
 
-/// Launches of one run that may differ without having differed when the sequence was found; and one more for every
-/// so many operators. A run that differs in more places is better recorded: it may be a sequence of its own.
-const UNFORESEEN_PATCHES: u32 = 4;
-const OPERATORS_PER_UNFORESEEN_PATCH: u32 = 64;
+/// Launches of one run that may differ without having differed before; and one more for every so many operators. A run
+/// that differs in more places is better recorded: it may be a sequence of its own.
+///
+/// Bytes that nobody set differ at a few places only now and then, so a sequence is found before all of them have been
+/// seen: of ResNet50's 229 operators up to 7 differ at new places in one run, of two models in turn up to 11.
+const UNFORESEEN_PATCHES: u32 = 8;
+const OPERATORS_PER_UNFORESEEN_PATCH: u32 = 16;
 
 /// A sequence, and what is derived from it once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) id: SequenceId,
     pub(super) sequence: Arc<Sequence>,
     /// The places after the last operator of each segment.
     pub(super) segments: Box<[u32]>,
-    /// Places that differ from run to run, ascending.
+    /// Places that differ from run to run, ascending; they become more as runs differ.
     pub(super) patched: Box<[u32]>,
     /// Patches of one run at other places, at most.
-    pub(super) unforeseen_patches: u32,
+    pub(super) unforeseen_patches: usize,
     /// A hash of the first k operators at k, from 0 to the length.
     prefixes: Box<[u64]>,
     /// Everything with a lifetime that it names, sorted.
@@ -49,7 +53,7 @@ impl Known {
             id,
             segments: segments::ends(count),
             patched: patched.into(),
-            unforeseen_patches: UNFORESEEN_PATCHES + count / OPERATORS_PER_UNFORESEEN_PATCH,
+            unforeseen_patches: (UNFORESEEN_PATCHES + count / OPERATORS_PER_UNFORESEEN_PATCH) as usize,
             prefixes,
             handles: handles.into(),
             sequence: Arc::new(sequence),
@@ -60,16 +64,30 @@ impl Known {
         self.sequence.operators().get(at as usize)
     }
 
-    /// Whether it is of no use to know `other` as well: where that differs, this one foresees a patch.
-    pub(super) fn covers(&self, other: &Sequence) -> bool {
-        let own = self.sequence.operators();
+    /// Whether this one differs from run to run at a place.
+    pub(super) fn foresees(&self, at: u32) -> bool {
+        self.patched.binary_search(&at).is_ok()
+    }
+
+    /// From now on these places may differ too.
+    pub(super) fn foresee(&mut self, places: &[u32]) {
+        let mut all = [&self.patched, places].concat();
+        all.sort_unstable();
+        all.dedup();
+        self.patched = all.into();
+    }
+
+    /// Whether it is of no use to know `other` as well: where that differs from this one, one of the two was seen to
+    /// differ from run to run.
+    pub(super) fn covers(&self, other: &Found) -> bool {
+        let (own, sequence) = (self.sequence.operators(), &other.sequence);
+        let varies = |at| self.foresees(at) || other.patched.binary_search(&at).is_ok();
         let is_alike = |(at, (own, other)): (u32, (&Operator, &Operator))| {
-            own == other
-                || self.patched.binary_search(&at).is_ok() && Patch::between(at, own, other).is_some()
+            own == other || varies(at) && Patch::between(at, own, other).is_some()
         };
-        self.sequence.lane() == other.lane()
-            && own.len() == other.operators().len()
-            && (0..).zip(own.iter().zip(other.operators())).all(is_alike)
+        self.sequence.lane() == sequence.lane()
+            && own.len() == sequence.operators().len()
+            && (0..).zip(own.iter().zip(sequence.operators())).all(is_alike)
     }
 
     /// Whether the first `at` operators are those of `other`, as far as a hash can tell.

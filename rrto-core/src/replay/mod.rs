@@ -164,9 +164,8 @@ impl Replay {
         let (at, ends_segment) = cursor.pass();
         if cursor.is_at_end() {
             note_run(&mut self.totals, &mut self.repertoire, cursor.known(), cursor);
-            if cursor.is_unforeseen() {
-                // It may be a sequence of its own, or one that foresees these patches.
-                record_checked(&mut self.recorder, lane, cursor, true);
+            if !cursor.unforeseen().is_empty() {
+                self.repertoire.foresee(cursor.known().id, cursor.unforeseen());
             }
         }
         // At its end it stays: a longer sequence may go on from there.
@@ -201,7 +200,7 @@ impl Replay {
         let Some(state) = self.lanes.get_mut(&lane) else { return };
         let Some(cursor) = state.cursor.take() else { return };
         let Some(divergence) = cursor.diverge(reason, actual) else { return };
-        record_checked(&mut self.recorder, lane, &cursor, false);
+        record_checked(&mut self.recorder, lane, &cursor);
         state.stretch = cursor.at();
         *self.totals.divergences.entry(reason).or_default() += 1;
         if self.divergences.len() >= MAX_DIVERGENCES {
@@ -290,7 +289,7 @@ impl Replay {
             return Some(Change::Retire(id));
         }
         let found = self.found.take().or_else(|| self.recorder.poll_sequence())?;
-        if self.repertoire.covers(&found.sequence) {
+        if self.repertoire.absorb(&found) {
             return None;
         }
         if !self.repertoire.has_room(found.sequence.bytes()) {
@@ -325,10 +324,7 @@ fn note_run(totals: &mut ReplayStatistics, repertoire: &mut Repertoire, known: &
     repertoire.note_run(known.id, cursor.patches());
 }
 
-/// What was checked in a run is recorded like what was not. `ended`: the run is at its end, which ends the phrase too.
-fn record_checked(recorder: &mut Recorder, lane: u32, cursor: &Cursor, ended: bool) {
-    let last = cursor.at().saturating_sub(1);
-    for (at, operator) in (0..).zip(cursor.checked()) {
-        recorder.handle_operator(lane, &operator, operator.needs_answer() || (ended && at == last));
-    }
+/// What was checked in a run is recorded like what was not.
+fn record_checked(recorder: &mut Recorder, lane: u32, cursor: &Cursor) {
+    cursor.checked().for_each(|operator| recorder.handle_operator(lane, &operator, operator.needs_answer()));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::divergence::Divergence;
 use super::known::Known;
 use super::statistics::SequenceStatistics;
-use crate::operator::{Handle, MAX_SEQUENCES, MAX_SEQUENCES_BYTES, Operator, Sequence, SequenceId};
+use crate::operator::{Handle, MAX_SEQUENCES, MAX_SEQUENCES_BYTES, Operator, SequenceId};
 use crate::verify::Found;
 
 /// A sequence is given up if so many of its last 16 runs diverged: each of them has cost more than it has spared.
@@ -58,9 +58,17 @@ impl Repertoire {
         self.entries.iter().map(|entry| &entry.known).find(|known| matches(known)).cloned()
     }
 
-    /// Whether a sequence would add nothing.
-    pub(super) fn covers(&self, sequence: &Sequence) -> bool {
-        self.entries.iter().any(|entry| entry.known.covers(sequence))
+    /// Whether a sequence would add nothing but places that differ from run to run, which are then foreseen.
+    pub(super) fn absorb(&mut self, found: &Found) -> bool {
+        let alike = self.entries.iter_mut().find(|entry| entry.known.covers(found));
+        alike.map(|entry| Arc::make_mut(&mut entry.known).foresee(&found.patched)).is_some()
+    }
+
+    /// A sequence was seen to differ at these places. The server need not know: what differs is in each run's patches.
+    pub(super) fn foresee(&mut self, id: SequenceId, places: &[u32]) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.known.id == id) {
+            Arc::make_mut(&mut entry.known).foresee(places);
+        }
     }
 
     /// Whether there is room for one more of so many bytes, here and on the server.

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 
+use super::Device;
 use crate::api::CuResult;
 use crate::engine::{Payload, Ready};
 use crate::operator::{Handle, Launch, Operator, Outcome, Sequence, Span, Value};
@@ -56,25 +57,6 @@ impl FakeDevice {
     /// A device with `bytes` bytes of zeroed memory.
     pub fn new(bytes: usize) -> Self {
         FakeDevice { memory: vec![0; bytes], ..FakeDevice::default() }
-    }
-
-    /// Executes one operator.
-    pub fn execute(&mut self, ready: &Ready) -> Outcome {
-        // Nothing is staged here.
-        let payload = ready.payload.clone().and_then(Payload::into_bytes);
-        self.run(ready.number, &ready.operator, payload.as_deref())
-    }
-
-    /// Executes a span; gives the failures.
-    pub fn execute_span(&mut self, first: u64, sequence: &Sequence, span: &Span) -> Vec<(u64, CuResult)> {
-        let mut failures = Vec::new();
-        for (number, at) in (first..).zip(span.from..span.end()) {
-            let Some(operator) = sequence.operator(at, span) else { continue };
-            if let Err(error) = self.run(number, &operator, None) {
-                failures.push((number, error));
-            }
-        }
-        failures
     }
 
     fn run(&mut self, number: u64, operator: &Operator, payload: Option<&[u8]>) -> Outcome {
@@ -150,6 +132,25 @@ impl FakeDevice {
         let start = usize::try_from(address).map_err(|_| CuResult::INVALID_VALUE)?;
         let end = usize::try_from(bytes).ok().and_then(|bytes| start.checked_add(bytes));
         end.and_then(|end| self.memory.get_mut(start..end)).ok_or(CuResult::INVALID_VALUE)
+    }
+}
+
+impl Device for FakeDevice {
+    fn execute(&mut self, ready: &Ready) -> Outcome {
+        // Nothing is staged here.
+        let payload = ready.payload.clone().and_then(Payload::into_bytes);
+        self.run(ready.number, &ready.operator, payload.as_deref())
+    }
+
+    fn execute_span(&mut self, first: u64, sequence: &Sequence, span: &Span) -> Vec<(u64, CuResult)> {
+        let mut failures = Vec::new();
+        for (number, at) in (first..).zip(span.from..span.end()) {
+            let Some(operator) = sequence.operator(at, span) else { continue };
+            if let Err(error) = self.run(number, &operator, None) {
+                failures.push((number, error));
+            }
+        }
+        failures
     }
 }
 

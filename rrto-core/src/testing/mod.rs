@@ -11,19 +11,30 @@ use bytes::Bytes;
 pub use device::{FakeDevice, Manner, kernel, launch};
 pub use program::{Call, Script, Trace};
 
-use crate::engine::{Client, ClientLimits, Lost, Server, ServerLimits, Work};
+use crate::api::CuResult;
+use crate::engine::{Client, ClientLimits, Lost, Ready, Server, ServerLimits, Work};
+use crate::operator::{Outcome, Sequence, Span};
 use crate::wire::{DeviceInfo, Mode, Welcome};
+
+/// What the server of a [`Pair`] executes on.
+pub trait Device {
+    /// Executes one operator.
+    fn execute(&mut self, ready: &Ready) -> Outcome;
+
+    /// Executes a span, whose first operator has the number `first`; gives the failures.
+    fn execute_span(&mut self, first: u64, sequence: &Sequence, span: &Span) -> Vec<(u64, CuResult)>;
+}
 
 /// A client and a server engine with a link between them. Bytes in flight move when a test says so, in pieces of a
 /// size that it chooses, and a test can cut the connection.
 #[derive(Debug)]
-pub struct Pair {
+pub struct Pair<D = FakeDevice> {
     /// The client engine.
     pub client: Client,
     /// The server engine.
     pub server: Server,
     /// What the server executes on.
-    pub device: FakeDevice,
+    pub device: D,
     /// The program's memory: payloads delivered, by operator number.
     pub delivered: BTreeMap<u64, Bytes>,
     /// What the link has carried.
@@ -49,9 +60,9 @@ pub struct Carried {
     pub spans: u64,
 }
 
-impl Pair {
+impl<D: Device> Pair<D> {
     /// Two engines that have greeted each other.
-    pub fn new(mode: Mode, limits: ClientLimits, device: FakeDevice) -> Self {
+    pub fn new(mode: Mode, limits: ClientLimits, device: D) -> Self {
         let mut pair = Pair {
             client: Client::new(mode, "test", limits),
             server: Server::new(ServerLimits::default()),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::engine::Payload;
 use rrto_core::operator::{
     Geometry, Handle, KernelInfo, Launch, Operator, Outcome, Patch, Sequence, SequenceId, Span, Value,
 };
@@ -104,9 +105,17 @@ impl Session {
 
     /// Issues it; its number if it is pending.
     pub(crate) fn issue(&mut self, operator: Operator, payload: Option<Bytes>) -> Result<u64, Outcome> {
+        self.issue_with(operator, payload.map(Into::into))
+    }
+
+    pub(crate) fn issue_with(
+        &mut self,
+        operator: Operator,
+        payload: Option<Payload>,
+    ) -> Result<u64, Outcome> {
         assert_eq!(operator.check_limits(), Ok(()));
         self.next += 1;
-        match self.context.execute(self.next, operator, payload.map(Into::into)) {
+        match self.context.execute(self.next, operator, payload) {
             Progress::Done(outcome) => Err(outcome),
             Progress::Pending => Ok(self.next),
         }

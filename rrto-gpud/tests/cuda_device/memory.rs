@@ -1,10 +1,16 @@
 //! Memory: copies, fills, limits, and whose it is.
 
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
 use crate::harness::*;
 use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::engine::{Payload, Staged};
 use rrto_core::operator::{MAX_PAYLOAD_BYTES, Operator, Outcome, Value};
 use rrto_gpud::device::Limits;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::{pread, pwrite};
 
 #[test]
 fn copies_of_every_length_come_back() {
@@ -23,6 +29,52 @@ fn copies_of_every_length_come_back() {
     session.done(Operator::MemFree { address });
     session.fails(Operator::MemFree { address }, CuResult::INVALID_VALUE);
     assert_eq!(session.context.pending(), 0);
+}
+
+/// What another process would have put into the second place of a file.
+#[derive(Debug)]
+struct Second(OwnedFd, u64);
+
+impl Staged for Second {
+    fn place(&self) -> u64 {
+        1
+    }
+
+    fn bytes(&self) -> u64 {
+        self.1
+    }
+
+    fn copy_to(&self, into: &mut [u8]) -> bool {
+        let len = into.len();
+        pread(&self.0, into, MAX_PAYLOAD_BYTES) == Ok(len)
+    }
+}
+
+#[test]
+fn a_payload_is_copied_from_where_another_process_puts_it() {
+    let Some((device, _one)) = gpu() else { return };
+    for is_shared in [true, false] {
+        let mut session = Session::open(&device, Limits::default());
+        let address = session.alloc(MAX_PAYLOAD_BYTES);
+        let file = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, 2 * MAX_PAYLOAD_BYTES).unwrap();
+        if is_shared {
+            session.context.share(file.as_fd());
+        }
+        for (seed, len) in [5000, 1 << 20, 70_000].into_iter().enumerate() {
+            let sent = pattern(len, seed);
+            assert_eq!(pwrite(&file, &sent, MAX_PAYLOAD_BYTES), Ok(len));
+            let copy = Operator::CopyIn { dst: address, bytes: len as u64, stream: LEGACY };
+            let staged = Second(file.try_clone().unwrap(), len as u64);
+            match session.issue_with(copy, Some(Payload::Staged(Arc::new(staged)))) {
+                // The place is free again when it is over.
+                Ok(number) => assert_eq!((is_shared, session.wait(number)), (true, Ok(Value::None))),
+                Err(outcome) => assert_eq!((is_shared, outcome), (false, Ok(Value::None))),
+            }
+            assert_eq!(pwrite(&file, &[0; 5000], MAX_PAYLOAD_BYTES), Ok(5000));
+            assert_eq!(session.copy_out(address, len as u64, LEGACY), sent, "{len} bytes");
+        }
+    }
 }
 
 #[test]

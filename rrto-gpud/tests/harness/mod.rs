@@ -109,6 +109,7 @@ impl Program {
             limits: ClientLimits::default(),
             connect_timeout: PATIENCE,
             silence_timeout: PATIENCE,
+            tap: None,
         };
         let delivered = Arc::new(Delivered::default());
         Link::connect(config, Arc::clone(&delivered) as Arc<dyn ProgramMemory>)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::operator::{Operator, Outcome};
-use rrto_core::replay::ReplayStatistics;
+use rrto_core::replay::{Divergence, ReplayStatistics};
 use rrto_quic::{Link, LinkStatistics, Submission};
 
 /// What executes operators in order: a [`Link`], or a test's stand-in. See there for what each method promises.
@@ -36,6 +36,11 @@ pub(crate) trait Remote: Send + Sync {
 
     /// What replay has done so far.
     fn replay_statistics(&self) -> ReplayStatistics;
+
+    /// The next run of a sequence that was given up; each is given once. Who replays nothing has none.
+    fn poll_divergence(&self) -> Option<Divergence> {
+        None
+    }
 
     /// Says goodbye, within `limit`.
     fn close(&self, limit: Duration);
@@ -74,6 +79,10 @@ impl Remote for Link {
 
     fn replay_statistics(&self) -> ReplayStatistics {
         Link::replay_statistics(self)
+    }
+
+    fn poll_divergence(&self) -> Option<Divergence> {
+        Link::poll_divergence(self)
     }
 
     fn close(&self, limit: Duration) {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::log::recording::{Became, Event, Writer, summary};
 use rrto_core::operator::{Operator, Outcome};
-use rrto_core::replay::ReplayStatistics;
+use rrto_core::replay::{Divergence, ReplayStatistics};
 use rrto_core::wire::repeat::Record;
 use rrto_quic::{LinkStatistics, Submission};
 
@@ -183,6 +183,10 @@ impl<R: Remote> Remote for Recording<R> {
 
     fn replay_statistics(&self) -> ReplayStatistics {
         self.remote.replay_statistics()
+    }
+
+    fn poll_divergence(&self) -> Option<Divergence> {
+        self.remote.poll_divergence()
     }
 
     fn close(&self, limit: Duration) {

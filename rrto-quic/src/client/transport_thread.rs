@@ -145,6 +145,9 @@ async fn write_control(
         if !out.is_empty() {
             send.write_all(&out).await?;
             shared.counters.control_up.fetch_add(out.len() as u64, Ordering::Relaxed);
+            if let Some(tap) = &shared.tap {
+                tap.control_sent(&out);
+            }
         } else if !finished {
             shared.transmit.notified().await;
         }
@@ -165,6 +168,9 @@ async fn send_payloads(
         let bytes = payload.len() as u64;
         send_bulk(connection, number, payload).await?;
         shared.counters.bulk_up.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(tap) = &shared.tap {
+            tap.payload_sent(number, bytes);
+        }
     }
     std::future::pending().await
 }
@@ -177,6 +183,9 @@ async fn take_control(shared: &Shared, mut recv: RecvStream) -> Result<(), Strea
             other => other?,
         };
         shared.counters.control_down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if let Some(tap) = &shared.tap {
+            tap.control_received(&bytes);
+        }
         let mut state = shared.lock();
         let outcome = state.engine.handle_control(&bytes);
         deliver(shared, &mut state);

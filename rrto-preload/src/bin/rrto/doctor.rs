@@ -143,6 +143,7 @@ fn examine(report: &mut Report, server: &str, robot: &Robot) -> Result<()> {
         limits: ClientLimits::default(),
         connect_timeout: CONNECT_TIMEOUT,
         silence_timeout: SILENCE_TIMEOUT,
+        tap: None,
     };
     let (link, failure) = match Link::connect(config, memory.clone()) {
         Ok(link) => (Some(link), None),

@@ -46,7 +46,7 @@ pub(crate) struct RunArgs {
         num_args = 0..=1, require_equals = true, default_missing_value = STANDARD_ERROR
     )]
     pub(crate) report: Option<PathBuf>,
-    /// Write a timeline of calls and waits to FILE when the program ends, for Perfetto (ui.perfetto.dev) or chrome://tracing
+    /// Write a timeline of calls, waits, the link and segments to FILE when the program ends, for Perfetto (ui.perfetto.dev) or chrome://tracing
     #[arg(long, env = "RRTO_TRACE", hide_env_values = true, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]

@@ -1,20 +1,23 @@
-//! What a run was like: `RRTO_REPORT` and `RRTO_TRACE`.
+//! What a run was like: `RRTO_REPORT` and `RRTO_TRACE`, and divergences in the log.
 //!
 //! [`Watch`] stands before the link and notes what passes: durations of inferences for the report, every call for the
-//! trace. It is there only if one of the two is asked for; counting calls by function is all that is always done.
+//! trace; and it says in the log which runs of sequences were given up. It is there only if one of these is asked for;
+//! counting calls by function is all that is always done.
 //!
 //! What is noted is written when the process ends. Nothing here waits for a lock then, because the thread that has it
 //! may be the one that is ending.
 
 mod inferences;
 mod report;
+mod tap;
 mod trace;
 mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rrto_quic::ProgramMemory;
+use rrto_core::replay::Divergence;
+use rrto_quic::{ProgramMemory, Tap};
 
 use super::config::Config;
 use crate::client::Remote;
@@ -24,25 +27,33 @@ use inferences::Inferences;
 pub(super) use report::Destination;
 use report::Report;
 pub(super) use report::link_json;
+use tap::LinkTap;
 use trace::Trace;
 use watch::{Arrivals, Watch};
+
+type SayDivergence = Box<dyn Fn(&Divergence) + Send + Sync>;
 
 /// What is noted of a session.
 pub(super) struct Insight {
     began: Instant,
     inferences: Option<Inferences>,
     trace: Option<Trace>,
+    /// Says that a run was given up, and why.
+    say_divergence: Option<SayDivergence>,
 }
 
 impl Insight {
     /// Notes what `config` asks for, if it does.
     pub(super) fn asked_by(config: &Config) -> Option<Arc<Self>> {
-        (config.report.is_some() || config.trace.is_some()).then(|| {
+        let says_divergences = log::is_on(log::Level::Debug);
+        let say = || Box::new(|divergence: &Divergence| log::debug!("{divergence}")) as SayDivergence;
+        (config.report.is_some() || config.trace.is_some() || says_divergences).then(|| {
             let inferences = config.report.is_some().then(Inferences::default);
             Arc::new(Insight {
                 began: Instant::now(),
                 inferences,
                 trace: config.trace.is_some().then(Trace::default),
+                say_divergence: says_divergences.then(say),
             })
         })
     }
@@ -55,6 +66,11 @@ impl Insight {
     /// `memory`, with a note of what arrives there.
     pub(super) fn watch_memory(self: &Arc<Self>, memory: Arc<dyn ProgramMemory>) -> Arc<dyn ProgramMemory> {
         if self.trace.is_some() { Arc::new(Arrivals::new(memory, self.clone())) } else { memory }
+    }
+
+    /// Who notes what the link carries, if that is asked for.
+    pub(super) fn tap(self: &Arc<Self>) -> Option<Arc<dyn Tap>> {
+        self.trace.as_ref().map(|_| Arc::new(LinkTap::new(self.clone())) as Arc<dyn Tap>)
     }
 
     /// Gives the report where it was asked for.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rrto_core::api::{Class, Function};
-use rrto_core::replay::{Reason, ReplayStatistics, SequenceStatistics};
+use rrto_core::replay::{ReplayStatistics, SequenceStatistics};
 use rrto_core::wire::Mode;
 use rrto_quic::LinkStatistics;
 use serde_json::{Value, json};
@@ -104,7 +104,7 @@ impl Report<'_> {
             self.calls.iter().map(|(function, count)| (function.symbol(), *count)).collect();
         let by_class: BTreeMap<_, _> =
             self.by_class().map(|(name, count)| (name.replace(' ', "_"), count)).collect();
-        let Summary { count, median, p90, longest } = self.inferences;
+        let Summary { count, median, p90, longest, round_trips, control_up, control_down } = self.inferences;
         json!({
             "mode": self.mode.to_string(),
             "server": self.server,
@@ -117,6 +117,9 @@ impl Report<'_> {
                 "median_ms": ms(median),
                 "p90_ms": ms(p90),
                 "longest_ms": ms(longest),
+                "median_round_trips": round_trips,
+                "median_control_bytes_up": control_up,
+                "median_control_bytes_down": control_down,
             },
         })
     }
@@ -190,17 +193,16 @@ impl Report<'_> {
         }
         writeln!(
             text,
-            "    {} operators replayed, {} of them patched, and {} sent one by one; {} sequences found, {} retired",
+            "    {} operators replayed, {} of them patched, and {} sent one by one; {} {} found, {} retired since",
             Grouped(replay.replayed_operators),
             Grouped(replay.patched_operators),
             Grouped(replay.recorded_operators),
             Grouped(replay.found),
+            if replay.found == 1 { "sequence" } else { "sequences" },
             Grouped(replay.retired)
         )?;
-        let reasons = replay
-            .divergences
-            .iter()
-            .map(|(reason, count)| format!("{} {}", Grouped(*count), words(*reason)));
+        let reasons =
+            replay.divergences.iter().map(|(reason, count)| format!("{} for {reason}", Grouped(*count)));
         let reasons: Vec<_> = reasons.collect();
         if !reasons.is_empty() {
             writeln!(text, "    given up: {}", reasons.join(", "))?;
@@ -214,7 +216,7 @@ impl Report<'_> {
     }
 
     fn inferences_section(&self, text: &mut String) -> fmt::Result {
-        let Summary { count, median, p90, longest } = self.inferences;
+        let Summary { count, median, p90, longest, round_trips, control_up, control_down } = self.inferences;
         if count == 0 {
             return Ok(());
         }
@@ -226,6 +228,14 @@ impl Report<'_> {
             ms(median),
             ms(p90),
             ms(longest)
+        )?;
+        writeln!(
+            text,
+            "    half of them took no more than {} round trip{}, and {} bytes up and {} down beside what was copied",
+            Grouped(round_trips),
+            if round_trips == 1 { "" } else { "s" },
+            Grouped(control_up),
+            Grouped(control_down)
         )
     }
 }
@@ -249,20 +259,6 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-/// Why a run is given up, in words.
-fn words(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Operator => "another call",
-        Reason::Arguments => "other arguments",
-        Reason::TooManyPatches => "too many patches",
-        Reason::Unrepeatable => "something made, ended or asked for",
-        Reason::Error => "an error",
-        Reason::Destroyed => "something destroyed",
-        Reason::Displaced => "displaced by a newer sequence",
-        Reason::Lost => "the session's end",
-    }
-}
-
 /// A number with its thousands apart: 1,234,567.
 struct Grouped(u64);
 
@@ -283,6 +279,8 @@ impl fmt::Display for Grouped {
 
 #[cfg(test)]
 mod tests {
+    use rrto_core::replay::Reason;
+
     use super::*;
 
     fn report() -> Report<'static> {
@@ -309,6 +307,9 @@ mod tests {
                 median: Duration::from_micros(12_340),
                 p90: Duration::from_millis(13),
                 longest: Duration::from_millis(90),
+                round_trips: 1,
+                control_up: 1_021,
+                control_down: 14,
             },
         }
     }
@@ -334,6 +335,7 @@ rrto: process PID, pipeline on gpu:1, 2.50 s
 
   inferences, from the first operator after a wait to the output
     20 took a median of 12.34 ms; 90 % at most 13.00 ms, the longest 90.00 ms
+    half of them took no more than 1 round trip, and 1,021 bytes up and 14 down beside what was copied
 ";
         assert_eq!(text, expected);
     }
@@ -377,8 +379,8 @@ rrto: process PID, pipeline on gpu:1, 2.50 s
   sequence  thread  operators  segments        runs     patched  given up
          1       0      1,250        12       1,000       2,000         3
          0       0          0         0           1           0         0  retired
-    1,250,000 operators replayed, 2,000 of them patched, and 5,000 sent one by one; 2 sequences found, 1 retired
-    given up: 2 another call, 1 something made, ended or asked for
+    1,250,000 operators replayed, 2,000 of them patched, and 5,000 sent one by one; 2 sequences found, 1 retired since
+    given up: 2 for another call, 1 for a call that is not repeated
     the latest of sequence 1: at 7: MemAlloc
 ";
         assert!(text.contains(expected), "{text}");
@@ -400,7 +402,10 @@ rrto: process PID, pipeline on gpu:1, 2.50 s
         assert_eq!(json["link"]["round_trips"], 42);
         assert_eq!(
             json["inferences"],
-            json!({ "count": 20, "median_ms": 12.34, "p90_ms": 13.0, "longest_ms": 90.0 })
+            json!({
+                "count": 20, "median_ms": 12.34, "p90_ms": 13.0, "longest_ms": 90.0, "median_round_trips": 1,
+                "median_control_bytes_up": 1021, "median_control_bytes_down": 14,
+            })
         );
     }
 

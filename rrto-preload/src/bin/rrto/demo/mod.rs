@@ -95,11 +95,6 @@ fn paths(scene: &Scene, server: String, netem: Option<PathBuf>) -> Result<Vec<Pa
 
 type Measured<'a> = (&'a Path, Mode, Measurement);
 
-/// Tenths say all that a mean of some tens of inferences can.
-fn tenths(number: f64) -> f64 {
-    (number * 10.0).round() / 10.0
-}
-
 fn as_json(measured: &[Measured<'_>], arguments: &DemoArgs) -> Result<String> {
     let runs: Vec<_> = measured
         .iter()
@@ -108,9 +103,9 @@ fn as_json(measured: &[Measured<'_>], arguments: &DemoArgs) -> Result<String> {
                 "rtt_ms": path.rtt_ms,
                 "mode": mode.to_string(),
                 "median_ms": m.median_ms,
-                "round_trips": tenths(m.round_trips),
-                "control_bytes_up": tenths(m.control_up()),
-                "control_bytes_down": tenths(m.control_down()),
+                "round_trips": m.round_trips,
+                "control_bytes_up": m.control_up,
+                "control_bytes_down": m.control_down,
                 "payload_bytes": measure::PAYLOAD_UP_BYTES + measure::PAYLOAD_DOWN_BYTES,
                 "output_hash": m.output_hash,
             })
@@ -128,15 +123,15 @@ fn as_text(measured: &[Measured<'_>], arguments: &DemoArgs) -> String {
                 path.name.clone(),
                 mode.to_string(),
                 format!("{:.2} ms", m.median_ms),
-                format!("{:.1}", m.round_trips),
-                table::grouped(m.control_up()),
-                table::grouped(m.control_down()),
+                table::grouped(m.round_trips),
+                table::grouped(m.control_up),
+                table::grouped(m.control_down),
                 table::grouped((measure::PAYLOAD_UP_BYTES + measure::PAYLOAD_DOWN_BYTES) as f64),
             ]
         })
         .collect();
-    let heads = ["", "mode", "latency", "round trips", "control B up", "control B down", "payload B"];
-    let mut text = String::from("\nOne inference (median latency; means of the rest):\n\n");
+    let heads = ["", "mode", "latency", "round trips", "control B up", "control B down", "data B"];
+    let mut text = String::from("\nOne inference (medians):\n\n");
     text += &table::render(&heads, &rows);
     text += &format!(
         "\nAll outputs agree with the CPU reference, and are the same to the bit in all {} runs of {} inferences.\n",

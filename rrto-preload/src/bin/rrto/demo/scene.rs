@@ -181,7 +181,7 @@ impl Scene {
         server: &str,
         mode: Mode,
         inferences: u32,
-        stats: &Path,
+        report: &Path,
     ) -> Result<String> {
         let environment = Environment {
             library: &library.path,
@@ -189,8 +189,8 @@ impl Scene {
             robot: &self.robot,
             mode,
             log: None,
-            stats: Some(stats),
-            report: None,
+            stats: None,
+            report: Some(report),
             trace: None,
         };
         let preloaded = std::env::var_os("LD_PRELOAD");

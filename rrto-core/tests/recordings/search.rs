@@ -1,29 +1,21 @@
-//! The search on recordings of real models (`RRTO_RECORD`, compressed with xz or zstd), which lie in `tests/golden`.
-//!
-//! What is found in each is in [`EXPECTED`]. To add one, put it there, run this test, and check what it prints before
-//! it becomes a row.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! What the search finds. To add a recording, put it into the folder and into [`EXPECTED`], run this test, and check
+//! what it prints before it becomes a row.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::path::Path;
 
 use bytes::Bytes;
-use rrto_core::log::recording::{Became, Event, Reader, Writer};
+use rrto_core::log::recording::{Became, Event, HEADER_BYTES, Reader, Writer};
 use rrto_core::operator::{Operator, Patch, Sequence, Value};
 use rrto_core::verify::{Found, Recorder};
 use rrto_core::wire::Answer;
 use rrto_core::wire::repeat::Record;
-use ruzstd::decoding::StreamingDecoder;
 
-/// A recording: its file's name up to the first dot, and the sequences that are found, in that order. Of each, the
-/// number of operators and how many of them are patched.
+use crate::golden;
+
+/// A recording's name, and the sequences that are found, in that order. Of each, the number of operators and how many
+/// of them are patched.
 type Expected = (&'static str, &'static [(usize, usize)]);
 
-/// Stock PyTorch on an H200. Every one of its inferences differs from all others, because kernels get structures with
-/// bytes that nobody set.
 const EXPECTED: &[Expected] = &[
     ("convnext_base", &[(399, 78)]),
     (
@@ -124,37 +116,34 @@ fn is_alike(one: &Sequence, other: &Sequence) -> bool {
 
 fn search(recording: Bytes) -> Vec<Found> {
     let mut feed = Feed::default();
-    Reader::new(recording).unwrap().for_each(|event| feed.take(event.unwrap()));
+    golden::events(recording).for_each(|event| feed.take(event));
     feed.found
+}
+
+fn counts(found: &[Found]) -> Vec<(usize, usize)> {
+    found.iter().map(|found| (found.sequence.operators().len(), found.patched.len())).collect()
 }
 
 #[test]
 fn what_real_models_repeat_is_found() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let found: BTreeMap<String, Vec<(usize, usize)>> = paths
-        .filter_map(|path| {
-            let sequences = search(decompressed(&path)?);
-            let counts =
-                sequences.iter().map(|found| (found.sequence.operators().len(), found.patched.len()));
-            let file = path.file_name()?.to_string_lossy().into_owned();
-            Some((file.split('.').next()?.to_owned(), counts.collect()))
-        })
+    let found: BTreeMap<_, _> = golden::names()
+        .into_iter()
+        .map(|name| (name.clone(), counts(&search(golden::recording(&name)))))
         .collect();
     let expected = EXPECTED.iter().map(|(name, sequences)| ((*name).to_owned(), sequences.to_vec()));
     assert_eq!(found, expected.collect());
 }
 
-/// A recording. `None` for another file.
-fn decompressed(path: &Path) -> Option<Bytes> {
-    let mut file = BufReader::new(File::open(path).unwrap());
-    let mut recording = Vec::new();
-    match path.extension()?.to_str()? {
-        "zst" => _ = StreamingDecoder::new(file).unwrap().read_to_end(&mut recording).unwrap(),
-        "xz" => lzma_rs::xz_decompress(&mut file, &mut recording).unwrap(),
-        _ => return None,
-    }
-    Some(recording.into())
+/// Most changes of the protocol change no operator, and recordings are kept for years.
+#[test]
+fn a_recording_of_another_schema_is_read_all_the_same() {
+    let recording = golden::recording("vit_b_16");
+    let mut other = recording.to_vec();
+    // The header ends with the hash.
+    other[HEADER_BYTES - 1] ^= 1;
+    let other = Bytes::from(other);
+    assert!(!Reader::new(other.clone()).unwrap().has_same_schema());
+    assert!(golden::events(other).eq(golden::events(recording)));
 }
 
 /// A recording made here goes the same way as one of a real model.

@@ -4,10 +4,15 @@
 //! | process in the timeline | tracks |
 //! |---|---|
 //! | program | a thread a lane: calls that travel, by the driver function's name, and waits |
-//! | link | payloads that arrive; counters, read whenever a wait has ended |
+//! | link | what leaves and arrives, at the time when it is handed to QUIC or taken from it; counters, read whenever a wait has ended |
+//! | segments | what left in one message: see [`segments`] |
+//!
+//! All times are of this machine's clock. The server's are not known here.
 //!
 //! Events are noted without a lock, in memory of a fixed size. When that is full no more are noted, and the timeline ends
 //! with an event that says so.
+
+mod segments;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -17,7 +22,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rrto_core::api::Function;
+use rrto_core::operator::{SequenceId, Span};
 use rrto_quic::LinkStatistics;
+
+use segments::{Segment, Segments};
 
 /// Events that are kept: some hundred inferences of a large model, in 10 MiB.
 const EVENTS_MAX: usize = 256 << 10;
@@ -25,7 +33,8 @@ const EVENTS_MAX: usize = 256 << 10;
 /// Processes of the timeline.
 const PROGRAM: u32 = 1;
 const LINK: u32 = 2;
-const PROCESSES: [(u32, &str); 2] = [(PROGRAM, "program"), (LINK, "link")];
+const SEGMENTS: u32 = 3;
+const PROCESSES: [(u32, &str); 3] = [(PROGRAM, "program"), (LINK, "link"), (SEGMENTS, "segments")];
 
 type Counter = fn(&LinkStatistics) -> u64;
 
@@ -53,7 +62,7 @@ struct Slot {
     duration_ns: AtomicU64,
     /// The operator's.
     number: AtomicU64,
-    /// Bytes, or a counter's value.
+    /// Bytes, a counter's value, or a segment's place.
     amount: AtomicU64,
     /// [`Tag`]; written last. 0 while there is no event.
     tag: AtomicU64,
@@ -65,6 +74,7 @@ struct Tag {
     kind: Kind,
     /// A call's [`Function`], or a counter's place in [`COUNTERS`].
     which: u16,
+    /// Of a segment, the number of its sequence.
     lane: u32,
 }
 
@@ -73,8 +83,50 @@ struct Tag {
 enum Kind {
     Call = 1,
     Wait = 2,
-    Arrival = 3,
-    Counter = 4,
+    Counter = 3,
+    /// Control bytes were handed to QUIC.
+    ControlOut = 4,
+    /// Control bytes have come.
+    ControlIn = 5,
+    /// A payload was handed to QUIC.
+    PayloadOut = 6,
+    /// Bytes of a payload have come.
+    PayloadIn = 7,
+    /// Operators left, one by one.
+    Operators = 8,
+    /// A piece of a sequence left.
+    Segment = 9,
+    /// All up to this number have been issued on the server, as its message says.
+    Issued = 10,
+    /// The operator of this number was answered.
+    Answered = 11,
+}
+
+impl Kind {
+    const ALL: [Kind; 11] = [
+        Kind::Call,
+        Kind::Wait,
+        Kind::Counter,
+        Kind::ControlOut,
+        Kind::ControlIn,
+        Kind::PayloadOut,
+        Kind::PayloadIn,
+        Kind::Operators,
+        Kind::Segment,
+        Kind::Issued,
+        Kind::Answered,
+    ];
+
+    /// What is said of something that happens on the link.
+    fn on_link(self) -> Option<&'static str> {
+        match self {
+            Kind::ControlOut => Some("control bytes leave"),
+            Kind::ControlIn => Some("control bytes arrive"),
+            Kind::PayloadOut => Some("payload leaves"),
+            Kind::PayloadIn => Some("payload arrives"),
+            _ => None,
+        }
+    }
 }
 
 impl Tag {
@@ -84,8 +136,7 @@ impl Tag {
 
     /// `None` for 0.
     fn unpack(packed: u64) -> Option<Self> {
-        let kind = [Kind::Call, Kind::Wait, Kind::Arrival, Kind::Counter];
-        let kind = kind.into_iter().find(|kind| *kind as u64 == packed >> 48)?;
+        let kind = Kind::ALL.into_iter().find(|kind| *kind as u64 == packed >> 48)?;
         Some(Tag { kind, which: (packed >> 32) as u16, lane: packed as u32 })
     }
 }
@@ -123,9 +174,50 @@ impl Trace {
         self.note(Tag { kind: Kind::Wait, which: 0, lane }, span, number, 0);
     }
 
+    /// Control bytes were handed to QUIC.
+    pub(super) fn control_out(&self, at: Duration, bytes: u64) {
+        self.happened(Kind::ControlOut, at, 0, bytes);
+    }
+
+    /// Control bytes have come.
+    pub(super) fn control_in(&self, at: Duration, bytes: u64) {
+        self.happened(Kind::ControlIn, at, 0, bytes);
+    }
+
+    /// A payload that travels by itself was handed to QUIC.
+    pub(super) fn payload_out(&self, at: Duration, number: u64, bytes: u64) {
+        self.happened(Kind::PayloadOut, at, number, bytes);
+    }
+
     /// Bytes of a copy have come.
-    pub(super) fn arrival(&self, at: Duration, number: u64, bytes: u64) {
-        self.note(Tag { kind: Kind::Arrival, which: 0, lane: 0 }, at..at, number, bytes);
+    pub(super) fn payload_in(&self, at: Duration, number: u64, bytes: u64) {
+        self.happened(Kind::PayloadIn, at, number, bytes);
+    }
+
+    /// Operators from the number `first` on were handed to QUIC.
+    pub(super) fn operators_out(&self, at: Duration, first: u64) {
+        self.happened(Kind::Operators, at, first, 0);
+    }
+
+    /// A piece of a sequence was handed to QUIC.
+    pub(super) fn segment_out(&self, at: Duration, first: u64, span: &Span) {
+        let SequenceId(sequence) = span.sequence;
+        let amount = u64::from(span.from) << 32 | u64::from(span.count);
+        self.note(Tag { kind: Kind::Segment, which: 0, lane: sequence }, at..at, first, amount);
+    }
+
+    /// The server's word has come that all up to this number have been issued.
+    pub(super) fn issued(&self, at: Duration, through: u64) {
+        self.happened(Kind::Issued, at, through, 0);
+    }
+
+    /// The server's answer to this operator has come.
+    pub(super) fn answered(&self, at: Duration, number: u64) {
+        self.happened(Kind::Answered, at, number, 0);
+    }
+
+    fn happened(&self, kind: Kind, at: Duration, number: u64, amount: u64) {
+        self.note(Tag { kind, which: 0, lane: 0 }, at..at, number, amount);
     }
 
     /// What the link has carried.
@@ -160,16 +252,19 @@ impl Trace {
             out,
             "{{\"displayTimeUnit\":\"ms\",\"otherData\":{{\"events_missing\":{missing}}},\"traceEvents\":["
         )?;
-        let name = r#""ph":"M","name":"process_name","args""#;
+        let name = r#""tid":0,"ts":0,"ph":"M","name":"process_name","args""#;
         for (at, (process, text)) in PROCESSES.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };
             write!(out, "{comma}\n{{\"pid\":{process},{name}:{{\"name\":\"{text}\"}}}}")?;
         }
         let mut end_ns = 0;
+        let mut segments = Segments::default();
         for slot in self.slots.iter().take(noted) {
             end_ns = end_ns.max(slot.start_ns.load(Ordering::Relaxed));
             slot.write_to(out)?;
+            slot.tell(&mut segments);
         }
+        segments.write_to(end_ns, out)?;
         if missing > 0 {
             let ts = Microseconds(end_ns);
             write!(
@@ -200,11 +295,6 @@ impl Slot {
                      \"cat\":\"{category}\",\"name\":\"{name}\",\"args\":{{\"number\":{number},\"bytes\":{amount}}}}}"
                 )
             }
-            Kind::Arrival => write!(
-                out,
-                ",\n{{\"ph\":\"i\",\"s\":\"p\",\"pid\":{LINK},\"tid\":0,\"ts\":{ts},\"cat\":\"link\",\
-                 \"name\":\"payload arrives\",\"args\":{{\"number\":{number},\"bytes\":{amount}}}}}"
-            ),
             Kind::Counter => {
                 let name = COUNTERS.get(usize::from(which)).map_or("", |(name, _)| name);
                 write!(
@@ -213,6 +303,33 @@ impl Slot {
                      \"args\":{{\"value\":{amount}}}}}"
                 )
             }
+            other => {
+                let Some(name) = other.on_link() else { return Ok(()) };
+                write!(
+                    out,
+                    ",\n{{\"ph\":\"i\",\"s\":\"t\",\"pid\":{LINK},\"tid\":0,\"ts\":{ts},\"cat\":\"link\",\
+                     \"name\":\"{name}\",\"args\":{{\"number\":{number},\"bytes\":{amount}}}}}"
+                )
+            }
+        }
+    }
+
+    /// Tells what segments are made of.
+    fn tell(&self, segments: &mut Segments) {
+        let Some(tag) = Tag::unpack(self.tag.load(Ordering::Acquire)) else { return };
+        let [at_ns, number, amount] =
+            [&self.start_ns, &self.number, &self.amount].map(|value| value.load(Ordering::Relaxed));
+        match tag.kind {
+            Kind::Call if number > 0 => segments.called(number, at_ns),
+            Kind::Operators => segments.sent(Segment { first: number, left_ns: at_ns, piece: None }),
+            Kind::Segment => {
+                let (from, count) = ((amount >> 32) as u32, amount as u32);
+                let piece = Some(Span { sequence: SequenceId(tag.lane), from, count, patches: Vec::new() });
+                segments.sent(Segment { first: number, left_ns: at_ns, piece });
+            }
+            Kind::Issued => segments.issued(number, at_ns),
+            Kind::Answered => segments.answered(number, at_ns),
+            _ => {}
         }
     }
 }
@@ -227,80 +344,4 @@ impl std::fmt::Display for Microseconds {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn events(trace: &Trace) -> (Value, Vec<Value>) {
-        let mut text = Vec::new();
-        trace.write_to(&mut text).unwrap();
-        let mut trace: Value = serde_json::from_slice(&text).unwrap();
-        let Value::Array(events) = trace["traceEvents"].take() else { panic!("{trace}") };
-        (trace["otherData"].take(), events.into_iter().filter(|event| event["ph"] != "M").collect())
-    }
-
-    fn us(us: u64) -> Duration {
-        Duration::from_micros(us)
-    }
-
-    #[test]
-    fn a_timeline_has_calls_waits_and_what_the_link_does() {
-        let trace = Trace::with_room(100);
-        let link = LinkStatistics { operators: 7, ..LinkStatistics::default() };
-        trace.call(3, Some(Function::cuLaunchKernel), us(10)..Duration::from_nanos(12_345), 4, 9);
-        trace.call(3, None, us(20)..us(21), 0, 0);
-        trace.wait(3, us(30)..us(50), 4);
-        trace.arrival(us(40), 4, 4096);
-        trace.link(&link, us(50));
-        let (other, events) = events(&trace);
-        assert_eq!(other, json!({ "events_missing": 0 }));
-        let expected = [
-            json!({
-                "ph": "X", "pid": PROGRAM, "tid": 3, "ts": 10.0, "dur": 2.345, "cat": "call",
-                "name": "cuLaunchKernel", "args": { "number": 4, "bytes": 9 },
-            }),
-            json!({
-                "ph": "X", "pid": PROGRAM, "tid": 3, "ts": 20.0, "dur": 1.0, "cat": "call", "name": "rrto",
-                "args": { "number": 0, "bytes": 0 },
-            }),
-            json!({
-                "ph": "X", "pid": PROGRAM, "tid": 3, "ts": 30.0, "dur": 20.0, "cat": "wait", "name": "wait",
-                "args": { "number": 4, "bytes": 0 },
-            }),
-            json!({
-                "ph": "i", "s": "p", "pid": LINK, "tid": 0, "ts": 40.0, "cat": "link",
-                "name": "payload arrives", "args": { "number": 4, "bytes": 4096 },
-            }),
-            json!({
-                "ph": "C", "pid": LINK, "tid": 0, "ts": 50.0, "name": "operators", "args": { "value": 7 },
-            }),
-        ];
-        assert_eq!(events[..5], expected);
-        assert_eq!(events.len(), 4 + COUNTERS.len());
-    }
-
-    #[test]
-    fn a_full_trace_says_so() {
-        let trace = Trace::with_room(2);
-        for at in 0..5 {
-            trace.wait(0, us(at)..us(at), at);
-        }
-        let (other, events) = events(&trace);
-        assert_eq!(other, json!({ "events_missing": 3 }));
-        assert_eq!(events.len(), 3);
-        assert_eq!(events[2]["name"], "full: 3 later events are missing");
-    }
-
-    #[test]
-    fn nothing_noted_is_a_timeline_too() {
-        assert_eq!(events(&Trace::with_room(1)).1, Vec::<Value>::new());
-    }
-
-    #[test]
-    fn tags_are_unpacked_as_they_were_packed() {
-        let tag = Tag { kind: Kind::Counter, which: u16::MAX, lane: u32::MAX };
-        assert_eq!(Tag::unpack(tag.pack()), Some(tag));
-        assert_eq!(Tag::unpack(0), None);
-    }
-}
+mod tests;
