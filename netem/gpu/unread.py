@@ -18,7 +18,6 @@ import sys
 import tempfile
 
 SECTION = re.compile(r'^\s*\.section\s+\.text\.([^,]+),')
-TARGET = re.compile(r"^\s*\.target\s+sm_(\d+)")
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+\{?\s*(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.a-z]*)\s*([^;]*);")
 # Not the end of `desc[`.
 CONSTANT = re.compile(r"(?<![a-z])(cx?)\[([^\]]*)\]\s*\[([^\]]*)\]")
@@ -63,25 +62,23 @@ class Function:
         self.anything = None
 
 
-def disassemble(nvdisasm, cubin):
-    """The functions of a cubin by name, and its architecture."""
+def disassemble(nvdisasm, cubin, architecture):
+    """The functions of a cubin by name."""
     functions = collections.defaultdict(Function)
-    function, architecture = Function(), None
+    function = Function()
     command = [nvdisasm, "-c", "-ndf", cubin]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace") as run:
         for line in run.stdout:
             # Most lines are of no interest, and there are millions.
-            if line.startswith("\t."):
+            if line.startswith("\t.section"):
                 if match := SECTION.match(line):
                     function = functions[match[1]]
-                elif match := TARGET.match(line):
-                    architecture = int(match[1])
             elif "c[" in line or "cx[" in line or TEXTURE.search(line):
                 if match := INSTRUCTION.search(line):
                     look(function, architecture, match[1], match[2])
     if run.returncode:
         raise RuntimeError(f"nvdisasm ended with {run.returncode}")
-    return functions, architecture
+    return functions
 
 
 def look(function, architecture, mnemonic, operands):
@@ -109,9 +106,9 @@ def look(function, architecture, mnemonic, operands):
         function.anything = f"{mnemonic} {operands}"
 
 
-def compare(nvdisasm, cubin, kernels):
+def compare(nvdisasm, cubin, architecture, kernels):
     """Counts, and what is wrong."""
-    functions, architecture = disassemble(nvdisasm, cubin)
+    functions = disassemble(nvdisasm, cubin, architecture)
     base = PARAMETERS[architecture][0]
     names = {kernel["name"] for kernel in kernels}
     shared = [function for name, function in functions.items() if name not in names]
@@ -145,13 +142,15 @@ def library(arguments, pool, path, architecture):
         cubins = [json.loads(line) for line in lines]
         cubins = cubins[:: max(1, len(cubins) // arguments.sample)] if arguments.sample else cubins
         jobs = {
-            pool.submit(compare, arguments.nvdisasm, f"{folder}/{cubin['cubin']}.cubin", cubin["kernels"]): cubin["cubin"]
+            pool.submit(
+                compare, arguments.nvdisasm, f"{folder}/{cubin['cubin']}.cubin", architecture, cubin["kernels"]
+            ): cubin["cubin"]
             for cubin in cubins
         }
         for job in concurrent.futures.as_completed(jobs):
             try:
                 more, mistakes = job.result()
-            except (RuntimeError, KeyError) as error:
+            except RuntimeError as error:
                 more, mistakes = {}, [f"not compared: {error!r}"]
             counts.update(more)
             wrong += [f"{path} cubin {jobs[job]}: {mistake}" for mistake in mistakes]

@@ -137,3 +137,56 @@ impl Summary {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rrto_core::image::building::{EntrySpec, container, cubin_with_code};
+    use rrto_core::image::cubin::{KernelParams, Param};
+
+    use super::*;
+
+    #[test]
+    fn fat_binaries_are_found_in_a_library() {
+        let image =
+            container(&[EntrySpec::cubin(90, b"one"), EntrySpec::ptx(90, "two"), EntrySpec::cubin(80, b"3")]);
+        let library = [&[0_u8; 24][..], &image, &[0; 8], &image, &CONTAINER_MAGIC].concat();
+        let found = containers(&library);
+        assert_eq!(found.len(), 2);
+        for (architecture, wanted) in [(None, 2), (Some(90), 1), (Some(75), 0)] {
+            let entries = found.iter().flat_map(|container| container.entries()).flatten();
+            assert_eq!(entries.filter(|entry| is_wanted(entry, architecture)).count(), 2 * wanted);
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_shown_and_counted() {
+        let params = vec![Param { offset: 0, bytes: 16 }];
+        let kernel = KernelParams { name: "k", params, block_bytes: 16, block_at: 0x210 };
+        // LDC.64 R2, c[0x0][0x210]
+        let load: u128 = 0x000e_2200_0000_0a00_0000_8400_ff02_7b82;
+        let section = (".text.k".to_owned(), load.to_le_bytes().to_vec());
+        let mut summary = Summary::default();
+        for (architecture, text, unread, doubt) in [
+            (90, "16 bytes, unread 8..16: k", json!([[8, 8]]), Value::Null),
+            (
+                75,
+                "16 bytes, all read, because the architecture is not known: k",
+                json!([]),
+                json!("the architecture is not known"),
+            ),
+        ] {
+            let cubin =
+                cubin_with_code(architecture, std::slice::from_ref(&kernel), std::slice::from_ref(&section));
+            let kernels = unread::kernels(&cubin).unwrap();
+            assert_eq!(as_text(&kernels[0]), text);
+            let wanted = json!({ "name": "k", "block_bytes": 16, "unread": unread, "doubt": doubt });
+            assert_eq!(as_json(&kernels[0]), wanted);
+            summary.count(&kernels);
+        }
+        assert_eq!(
+            summary.text(),
+            "2 cubins, 2 kernels, 1 with unread bytes; 8 of 32 bytes unread\n\
+             1 all read, because the architecture is not known\n"
+        );
+    }
+}
