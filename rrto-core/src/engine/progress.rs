@@ -39,12 +39,18 @@ pub(super) struct Progress {
     streams: HashMap<Handle, Stream>,
     /// Events that were recorded.
     events: HashMap<Handle, Recorded>,
+    /// The latest operator whose completion the program may know of.
+    answered: u64,
 }
 
 impl Default for Progress {
     fn default() -> Self {
         let legacy = Stream { blocking: true, ..Stream::default() };
-        Progress { streams: HashMap::from([(Handle::LEGACY_STREAM, legacy)]), events: HashMap::new() }
+        Progress {
+            streams: HashMap::from([(Handle::LEGACY_STREAM, legacy)]),
+            events: HashMap::new(),
+            answered: 0,
+        }
     }
 }
 
@@ -87,6 +93,7 @@ impl Progress {
 
     /// Notes that `operator`, submitted under `number`, was answered with success.
     pub(super) fn handle_completed(&mut self, number: u64, operator: &Operator) {
+        self.answered = self.answered.max(number);
         match operator {
             Operator::StreamQuery { stream } => self.complete(*stream, number),
             Operator::EventSynchronize { event } | Operator::EventQuery { event } => {
@@ -146,20 +153,24 @@ impl Progress {
         }
     }
 
-    /// The synchronisation that a query can wait for in its stead, and the number that it must come after to answer it;
+    /// The synchronisation that a query can wait for in its stead, and the number that it must come after to answer it.
     /// `None` for what is no query, or is about nothing known.
+    ///
+    /// Nor is there one if the program has been told of the completion of something later than what it asks about: it may
+    /// know, by ways that are not followed here, that the answer must be yes, and only the server can tell.
     pub(super) fn synchronisation(&self, query: &Operator) -> Option<(Operator, u64)> {
-        match query {
-            Operator::StreamQuery { stream } => self
-                .streams
-                .contains_key(stream)
-                .then_some((Operator::StreamSynchronize { stream: *stream }, 0)),
-            Operator::EventQuery { event } => {
-                let recorded = self.events.get(event)?;
-                Some((Operator::EventSynchronize { event: *event }, recorded.number))
+        let (synchronisation, after, about) = match query {
+            Operator::StreamQuery { stream } => {
+                let about = self.streams.get(stream)?.last_work;
+                (Operator::StreamSynchronize { stream: *stream }, 0, about)
             }
-            _ => None,
-        }
+            Operator::EventQuery { event } => {
+                let number = self.events.get(event)?.number;
+                (Operator::EventSynchronize { event: *event }, number, number)
+            }
+            _ => return None,
+        };
+        (self.answered < about).then_some((synchronisation, after))
     }
 
     /// A blocking stream may be behind work of the legacy stream, and the other way round.

@@ -89,3 +89,19 @@ fn a_query_in_a_run_is_no_divergence_and_lets_the_work_begin() {
     let statistics = script.pair.client.replay_statistics();
     assert_eq!((statistics.runs, statistics.divergences.len()), (runs + 1, 0));
 }
+
+#[test]
+fn what_the_program_can_know_to_be_complete_is_complete() {
+    for mode in [Mode::Percall, Mode::Pipeline, Mode::Replay] {
+        let mut script = Script::new(mode, MEMORY_BYTES);
+        let calls = [
+            Call::new(0, mix(0, 1, 0, 64)),
+            Call::new(0, Operator::EventRecord { event: event(0), stream: stream(0), flags: 0 }),
+            Call::new(0, Operator::StreamWaitEvent { stream: stream(1), event: event(0), flags: 0 }),
+            Call::new(0, Operator::StreamSynchronize { stream: stream(1) }),
+            Call::new(0, Operator::EventQuery { event: event(0) }),
+        ];
+        setup(2).iter().chain(&calls).for_each(|call| script.call(call));
+        assert_eq!(script.end().outcomes.last(), Some(&Ok(Value::None)), "{mode}");
+    }
+}
