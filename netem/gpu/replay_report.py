@@ -89,7 +89,8 @@ def markdown(results):
     rows = [[f"`{command}`", number(c["passed"]), number(c["failed"])] for command, c in results["tests"].items()]
     lines += table(["tests", "passed", "failed"], rows)
     if results["links"]:
-        lines += ["", "Floor: max(input / rate + one CUDA-graph execution, the program's own CPU time) + one round trip + output / rate."]
+        lines += ["", "Floor: max(input / rate + one CUDA-graph execution, the program's own CPU time) + one round trip + output / rate. The program's"]
+        lines += ["own CPU time is that of another machine of the kind, times how much longer local eager takes on this one."]
     for what in ("failures", "skipped"):
         if results[what]:
             lines += ["", f"{what.capitalize()}: " + ", ".join(results[what])]
