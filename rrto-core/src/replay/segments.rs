@@ -5,12 +5,13 @@
 //! are short. A device that is about as fast as the program would wait for every long one between them, so these are
 //! alike.
 
-/// Segments of one run, at most. An Advance is 9 to 12 bytes, so that twelve of them leave room in the 256 bytes that an
-/// inference may cost beside its input.
-const MOST_SEGMENTS: u32 = 12;
+/// Segments of one run, at most. An Advance is 9 to 12 bytes, so that ten of them leave room for some patches in the 256
+/// bytes that an inference may cost beside its input.
+const MOST_SEGMENTS: u32 = 10;
 
-/// Operators for each segment, at least and on average: fewer, and the Advance costs more than it hastens.
-const OPERATORS_PER_SEGMENT: u32 = 8;
+/// Operators for each segment, on average: few, because a program with short sequences waits for each of them, and the
+/// device should be at work before the last operator is called.
+const OPERATORS_PER_SEGMENT: u32 = 4;
 
 /// How many times as long as the first and the last segment one in the middle is.
 const LONGEST: u32 = 3;

@@ -202,6 +202,12 @@ impl Piece {
         matches!(self.state, State::Built(_))
     }
 
+    /// Whether a graph is worth changing its nodes for this run. Changing one takes about as long as launching a kernel.
+    fn is_worth_a_graph(&self, span: &Span) -> bool {
+        let patched = span.patches.iter().filter(|patch| self.range.contains(&patch.at)).count();
+        2 * patched <= self.range.len()
+    }
+
     /// Takes note that it was issued one by one, and whether without an error.
     fn note_issued(&mut self, good: bool) {
         match &mut self.state {
@@ -235,7 +241,8 @@ impl CudaContext {
         let mut failures = Vec::new();
         let mut pieces = self.graphs.take(sequence, span);
         for piece in &mut pieces {
-            if self.launch_graph(piece, sequence, span) {
+            let is_worth_it = piece.is_worth_a_graph(span);
+            if is_worth_it && self.launch_graph(piece, sequence, span) {
                 continue;
             }
             let before = failures.len();
@@ -245,7 +252,10 @@ impl CudaContext {
                 }
             }
             self.graphs.used.single_operators += piece.range.len() as u64;
-            piece.note_issued(failures.len() == before);
+            let good = failures.len() == before;
+            if is_worth_it || !good {
+                piece.note_issued(good);
+            }
         }
         self.build_due(sequence, span.sequence, &mut pieces);
         self.graphs.give_back(span, pieces);
