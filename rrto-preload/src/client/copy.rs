@@ -84,6 +84,8 @@ impl Call<'_> {
             return self.copy_device(to.address() as u64, src, bytes, stream);
         }
         let destination = to.destination(bytes)?;
+        // Large copies come on streams of their own, which do not keep their order. The later one has to win.
+        self.settle(self.client.deliveries.overlapping(&destination.range()));
         let is_pinned = || self.client.pinned.holds(to.address() as u64, bytes);
         if until == Until::Queued && self.client.mode != Mode::Percall && is_pinned() {
             self.copy_out_later(&destination, src, stream)

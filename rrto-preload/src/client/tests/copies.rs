@@ -210,6 +210,20 @@ fn a_copy_into_pinned_memory_goes_on_after_its_call() {
 }
 
 #[test]
+fn copies_into_one_place_do_not_overtake_each_other() {
+    let (client, _engines) = engines(Mode::Pipeline, DEVICE_BYTES);
+    let call = call(&client);
+    let mut host = vec![1; 64];
+    call.register_host(HostAddress::to(&mut host), 64, 0).unwrap();
+    call.copy_out(HostAddress::to(&mut host), 0, 40, LEGACY, Until::Queued).unwrap();
+    let first = client.deliveries.latest();
+    let (_, overlapping) = host.split_at_mut(32);
+    call.copy_out(HostAddress::to(overlapping), 0, 32, LEGACY, Until::Queued).unwrap();
+    assert!(client.deliveries.latest() > first);
+    assert_eq!(client.deliveries.on_stream(LEGACY, u64::MAX).len(), 1);
+}
+
+#[test]
 fn an_event_stands_for_the_copies_before_its_record() {
     let (client, _engines) = engines(Mode::Pipeline, DEVICE_BYTES);
     let call = call(&client);
@@ -234,10 +248,10 @@ fn an_event_stands_for_the_copies_before_its_record() {
 fn outstanding_copies_are_bounded() {
     let (client, _engines) = engines(Mode::Pipeline, DEVICE_BYTES);
     let call = call(&client);
-    let mut host = vec![1; 1];
-    call.register_host(HostAddress::to(&mut host), 1, 0).unwrap();
-    for _ in 0..2 * OUTSTANDING_MAX {
-        call.copy_out(HostAddress::to(&mut host), 0, 1, LEGACY, Until::Queued).unwrap();
+    let mut host = vec![1; 2 * OUTSTANDING_MAX];
+    call.register_host(HostAddress::to(&mut host), 2 * OUTSTANDING_MAX, 0).unwrap();
+    for byte in host.chunks_mut(1) {
+        call.copy_out(HostAddress::to(byte), 0, 1, LEGACY, Until::Queued).unwrap();
         assert!(client.deliveries.on_stream(LEGACY, u64::MAX).len() <= OUTSTANDING_MAX);
     }
 }
