@@ -1,17 +1,18 @@
 //! How often to look for what comes next.
 //!
-//! For some time after something has happened a thread looks without a pause, and yields in between. Waking it up would
-//! take some 40 us on a virtual machine, and an inference passes through two threads for every segment and back. A local
-//! program does the same: `cudaStreamSynchronize` spins until the device has finished (CUDA driver API,
-//! `CU_CTX_SCHED_AUTO`).
+//! For some time after something has happened a thread looks without a pause, and yields in between: waking it up takes
+//! some 40 us on a virtual machine. While the device is at work, somebody waits for the output, and that delay would be
+//! theirs, in two threads one after the other; so that time is long. A local program does the same:
+//! `cudaStreamSynchronize` spins until the device has finished (CUDA driver API, `CU_CTX_SCHED_AUTO`). Between the segments
+//! of an inference nobody waits, and threads that spin slow down others on the same core.
 
 use std::time::{Duration, Instant};
 
 /// How long to look without a pause for completions: as long as the kernels of most inferences last.
 const SPIN_PENDING: Duration = Duration::from_millis(2);
 
-/// How long to look without a pause for operators: segments of one inference come in shorter intervals than that.
-const SPIN_IDLE: Duration = Duration::from_micros(500);
+/// How long to look without a pause for operators: those of a burst come in shorter intervals than that.
+const SPIN_IDLE: Duration = Duration::from_micros(50);
 
 /// The first wait after the spin.
 const FIRST_WAIT: Duration = Duration::from_micros(20);
