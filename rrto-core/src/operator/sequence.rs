@@ -130,8 +130,7 @@ impl Sequence {
                 return Err("patches are not in order, or not within their span");
             }
             next = patch.at + 1;
-            let operator = self.operators.get(patch.at as usize);
-            if operator.and_then(|operator| patch.apply(operator)).is_none() {
+            if !self.operators.get(patch.at as usize).is_some_and(|operator| patch.fits(operator)) {
                 return Err("a patch does not fit its operator");
             }
         }
@@ -217,6 +216,13 @@ impl Patch {
         self.edits.iter().map(|edit| edit.bytes.len() as u64).sum()
     }
 
+    /// Whether it changes nothing but what the operator has.
+    pub fn fits(&self, operator: &Operator) -> bool {
+        let Operator::Launch(launch) = operator else { return false };
+        let fits = |edit: &Edit| usize::from(edit.offset) + edit.bytes.len() <= launch.params.len();
+        self.edits.iter().all(fits)
+    }
+
     /// The operator as it is in this run. `None` if the patch does not fit it.
     pub fn apply(&self, operator: &Operator) -> Option<Operator> {
         let Operator::Launch(launch) = operator else { return None };
@@ -233,13 +239,20 @@ impl Patch {
     }
 }
 
+/// Bytes that are compared at once: most of a block is equal.
+const COMPARED_BYTES: usize = 16;
+
 fn edits(from: &[u8], to: &Bytes) -> Vec<Edit> {
     const { assert!(MAX_PARAM_BYTES <= u16::MAX as usize) };
     let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
-    for (at, _) in from.iter().zip(to).enumerate().filter(|(_, (old, new))| old != new) {
-        match ranges.last_mut().filter(|last| at - last.end <= EDIT_GAP_BYTES) {
-            Some(last) => last.end = at + 1,
-            None => ranges.push(at..at + 1),
+    let pieces = from.chunks(COMPARED_BYTES).zip(to.chunks(COMPARED_BYTES));
+    for (start, (old, new)) in (0..).step_by(COMPARED_BYTES).zip(pieces).filter(|(_, (old, new))| old != new)
+    {
+        for (at, _) in (start..).zip(old.iter().zip(new)).filter(|(_, (old, new))| old != new) {
+            match ranges.last_mut().filter(|last| at - last.end <= EDIT_GAP_BYTES) {
+                Some(last) => last.end = at + 1,
+                None => ranges.push(at..at + 1),
+            }
         }
     }
     ranges.into_iter().map(|range| Edit { offset: range.start as u16, bytes: to.slice(range) }).collect()

@@ -28,6 +28,8 @@ mod statistics;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
 pub use divergence::{Divergence, Reason};
 pub use statistics::{ReplayStatistics, SequenceStatistics};
 
@@ -89,7 +91,7 @@ pub struct Replay {
     recorder: Recorder,
     repertoire: Repertoire,
     owners: Owners,
-    lanes: HashMap<u32, Lane>,
+    lanes: HashMap<u32, Lane, FixedState>,
     /// Found, and waiting for room.
     found: Option<Found>,
     retired: VecDeque<SequenceId>,
@@ -104,20 +106,30 @@ impl Replay {
     /// `lane` is about to send `operator`. Takes tens of nanoseconds in a run.
     pub fn handle_operator(&mut self, lane: u32, operator: &Operator) -> Step<'_> {
         let is_next = |lane: &Lane| lane.cursor.as_ref().and_then(Cursor::expected) == Some(operator);
-        let patch = if self.lanes.get(&lane).is_some_and(is_next) {
-            None
-        } else {
-            match self.recognise(lane, operator) {
-                Some(patch) => patch,
-                None => {
-                    self.record(lane, operator);
-                    return Step::Recorded;
-                }
-            }
+        let patch = match self.lanes.get(&lane).is_some_and(is_next) {
+            true => Some(None),
+            false => self.recognise(lane, operator),
+        };
+        let Some(patch) = patch else {
+            self.record(lane, operator);
+            return Step::Recorded;
+        };
+        let Some(Lane { cursor: Some(cursor), .. }) = self.lanes.get_mut(&lane) else {
+            return Step::Recorded;
         };
         self.totals.replayed_operators += 1;
         self.totals.patched_operators += u64::from(patch.is_some());
-        self.pass(lane, operator.needs_answer(), patch)
+        let (at, ends_segment) = cursor.pass();
+        if cursor.is_at_end() {
+            note_run(&mut self.totals, &mut self.repertoire, cursor.known(), cursor);
+            if !cursor.unforeseen().is_empty() {
+                self.repertoire.foresee(cursor.known().id, cursor.unforeseen());
+            }
+        }
+        // At its end it stays: a longer sequence may go on from there.
+        let Known { id, sequence, .. } = &**cursor.known();
+        let ends_segment = ends_segment || operator.needs_answer();
+        Step::Checked(Checked { id: *id, sequence, at, patch, ends_segment })
     }
 
     /// The run that `operator` may be the next of: the one that `lane` is in, or another. Gives the patch that it takes;
@@ -154,23 +166,6 @@ impl Replay {
         }
         *cursor = Some(Cursor::new(known));
         Some(None)
-    }
-
-    /// The next operator of the run that `lane` is in has been checked.
-    fn pass(&mut self, lane: u32, waits: bool, patch: Option<Patch>) -> Step<'_> {
-        let Some(Lane { cursor: Some(cursor), .. }) = self.lanes.get_mut(&lane) else {
-            return Step::Recorded;
-        };
-        let (at, ends_segment) = cursor.pass();
-        if cursor.is_at_end() {
-            note_run(&mut self.totals, &mut self.repertoire, cursor.known(), cursor);
-            if !cursor.unforeseen().is_empty() {
-                self.repertoire.foresee(cursor.known().id, cursor.unforeseen());
-            }
-        }
-        // At its end it stays: a longer sequence may go on from there.
-        let Known { id, sequence, .. } = &**cursor.known();
-        Step::Checked(Checked { id: *id, sequence, at, patch, ends_segment: ends_segment || waits })
     }
 
     /// `operator` goes to the recorder, and ends what it ends.

@@ -20,17 +20,20 @@ const RECOGNISED_OPERATORS: u32 = 4;
 /// many kilobytes.
 const STALE_BYTES: u64 = 256;
 
-/// So many runs in turn must have repeated them.
-const STALE_RUNS: u32 = 8;
+/// One run in so many is compared with the one before it, because the program waits meanwhile.
+const COMPARED_RUN_OF: u64 = 8;
+
+/// So many in turn must have repeated them.
+const STALE_RUNS: u32 = 2;
 
 #[derive(Debug)]
 struct Entry {
     known: Arc<Known>,
     /// A bit for each of the last 16 runs, the latest lowest; set if it diverged.
     diverged: u16,
-    /// Of the latest run.
+    /// Of the latest run that is to be compared with the next.
     patches: Vec<Patch>,
-    /// Runs in turn whose patches repeated [`STALE_BYTES`] of the run before.
+    /// Compared runs in turn whose patches repeated [`STALE_BYTES`] of the run before.
     stale_runs: u32,
     last_divergence: Option<Divergence>,
     statistics: SequenceStatistics,
@@ -152,9 +155,14 @@ impl Repertoire {
             entry.diverged <<= 1;
             entry.statistics.runs += 1;
             entry.statistics.patched_operators += patches.len() as u64;
-            let is_stale = repeated_bytes(&entry.patches, patches) >= STALE_BYTES;
-            entry.stale_runs = if is_stale { entry.stale_runs + 1 } else { 0 };
-            entry.patches = patches.to_vec();
+            match entry.statistics.runs % COMPARED_RUN_OF {
+                0 => entry.patches = patches.to_vec(),
+                1 => {
+                    let is_stale = repeated_bytes(&entry.patches, patches) >= STALE_BYTES;
+                    entry.stale_runs = if is_stale { entry.stale_runs + 1 } else { 0 };
+                }
+                _ => {}
+            }
         }
     }
 
