@@ -45,7 +45,7 @@ const EXPECTED: &[Expected] = &[
         runs: 75,
         patched_operators: 387,
         divergences: &[(Reason::Operator, 2)],
-        steady: costs(19, 101_181, 282),
+        steady: costs(19, 100_985, 282),
     },
     Expected {
         name: "gpt2",
@@ -86,7 +86,7 @@ const EXPECTED: &[Expected] = &[
         runs: 19,
         patched_operators: 90,
         divergences: &[(Reason::Operator, 1)],
-        steady: costs(2, 3_315, 22),
+        steady: costs(2, 3_252, 22),
     },
     Expected {
         name: "train_item",
@@ -94,7 +94,7 @@ const EXPECTED: &[Expected] = &[
         runs: 22,
         patched_operators: 99,
         divergences: &[],
-        steady: costs(2, 3_233, 30),
+        steady: costs(2, 3_186, 30),
     },
     Expected {
         name: "two_models",
