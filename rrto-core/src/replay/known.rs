@@ -2,6 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
@@ -36,7 +37,12 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(id: SequenceId, sequence: Sequence, mut patched: Vec<u32>) -> Self {
+    pub(super) fn new(
+        id: SequenceId,
+        sequence: Sequence,
+        mut patched: Vec<u32>,
+        round_trip: Duration,
+    ) -> Self {
         let operators = sequence.operators();
         let count = sequence.len();
         let hasher = FixedState::default();
@@ -51,7 +57,7 @@ impl Known {
         patched.sort_unstable();
         Known {
             id,
-            segments: segments::ends(count),
+            segments: segments::ends(count, round_trip),
             patched: patched.into(),
             unforeseen_patches: (UNFORESEEN_PATCHES + count / OPERATORS_PER_UNFORESEEN_PATCH) as usize,
             prefixes,

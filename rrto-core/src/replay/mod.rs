@@ -27,6 +27,7 @@ mod statistics;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
@@ -98,6 +99,8 @@ pub struct Replay {
     divergences: VecDeque<Divergence>,
     /// Of sequences that are live no more; the latest.
     past: VecDeque<SequenceStatistics>,
+    /// Of the link, as far as it is known.
+    round_trip: Duration,
     /// Without the sequences.
     totals: ReplayStatistics,
 }
@@ -272,6 +275,11 @@ impl Replay {
         self.retired.clear();
     }
 
+    /// A message and its answer take so long at present. Sequences that are found from now on are cut accordingly.
+    pub fn handle_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip;
+    }
+
     /// A sequence that the server has to forget.
     pub fn poll_retired(&mut self) -> Option<SequenceId> {
         self.retired.pop_front()
@@ -301,7 +309,7 @@ impl Replay {
             return self.poll_retired().map(Change::Retire);
         }
         self.totals.found += 1;
-        let known = self.repertoire.adopt(found);
+        let known = self.repertoire.adopt(found, self.round_trip);
         Some(Change::Define(known.id, known.sequence.clone()))
     }
 

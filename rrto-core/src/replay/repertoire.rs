@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::divergence::Divergence;
 use super::known::Known;
@@ -105,11 +106,11 @@ impl Repertoire {
     }
 
     /// Takes a new sequence, and tries it first.
-    pub(super) fn adopt(&mut self, found: Found) -> Arc<Known> {
+    pub(super) fn adopt(&mut self, found: Found, round_trip: Duration) -> Arc<Known> {
         let id = SequenceId(self.next_id);
         // A session that finds ten sequences a second has enough names for thirteen years.
         self.next_id = self.next_id.wrapping_add(1);
-        let known = Arc::new(Known::new(id, found.sequence, found.patched));
+        let known = Arc::new(Known::new(id, found.sequence, found.patched, round_trip));
         self.bytes += known.sequence.bytes();
         let statistics = SequenceStatistics {
             id: id.0,

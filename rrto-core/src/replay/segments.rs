@@ -4,21 +4,33 @@
 //! the program's, and after the program's last call one segment is still to be sent and executed: the first and the last
 //! are short. A device that is about as fast as the program would wait for every long one between them, so these are
 //! alike.
+//!
+//! On a link with a delay neither matters beside the delay, and every message takes its time on the air: short sequences
+//! then have few segments.
+
+use std::time::Duration;
 
 /// Segments of one run, at most. An Advance is 9 to 12 bytes, so that ten of them leave room for some patches in the 256
 /// bytes that an inference may cost beside its input.
 const MOST_SEGMENTS: u32 = 10;
 
-/// Operators for each segment, on average: few, because a program with short sequences waits for each of them, and the
-/// device should be at work before the last operator is called.
+/// Operators for each segment, on average, at least: few, because a program with short sequences waits for each of them,
+/// and the device should be at work before the last operator is called.
 const OPERATORS_PER_SEGMENT: u32 = 4;
+
+/// The same on a link with a delay.
+const OPERATORS_PER_SEGMENT_FAR: u32 = 16;
+
+/// A longer round trip than that of a wired local network: a program issues some 50 operators meanwhile.
+const FAR: Duration = Duration::from_millis(1);
 
 /// How many times as long as the first and the last segment one in the middle is.
 const LONGEST: u32 = 3;
 
 /// The places after the last operator of each segment, ascending; the last one is `operators`.
-pub(super) fn ends(operators: u32) -> Box<[u32]> {
-    let count = (operators / OPERATORS_PER_SEGMENT).clamp(1, MOST_SEGMENTS);
+pub(super) fn ends(operators: u32, round_trip: Duration) -> Box<[u32]> {
+    let each = if round_trip < FAR { OPERATORS_PER_SEGMENT } else { OPERATORS_PER_SEGMENT_FAR };
+    let count = (operators / each).clamp(1, MOST_SEGMENTS);
     let weights = (0..count).map(|index| (index + 1).min(count - index).min(LONGEST));
     let all: u32 = weights.clone().sum();
     let sums = weights.scan(0, |sum, weight| {
@@ -34,8 +46,10 @@ mod tests {
 
     #[test]
     fn segments_cover_a_run_and_begin_and_end_short() {
-        for operators in 1..5000 {
-            let ends = ends(operators);
+        let delays = [Duration::ZERO, Duration::from_millis(10)];
+        for (operators, round_trip) in (1..5000).flat_map(|operators| delays.map(|delay| (operators, delay)))
+        {
+            let ends = ends(operators, round_trip);
             assert!(ends.len() as u32 <= MOST_SEGMENTS);
             assert_eq!(ends.last(), Some(&operators));
             let starts = std::iter::once(0).chain(ends.iter().copied());

@@ -115,21 +115,24 @@ async fn serve(shared: &Arc<Shared>, connection: &Connection) -> Result<(), Stre
         biased;
         ended = take_control(shared, recv) => ended,
         ended = take_payloads(shared, connection) => ended,
-        ended = write_control(shared, send, bulk_queue) => ended,
+        ended = write_control(shared, connection, send, bulk_queue) => ended,
         ended = send_payloads(shared, connection, bulk) => ended,
     }
 }
 
 async fn write_control(
     shared: &Shared,
+    connection: &Connection,
     mut send: SendStream,
     bulk_queue: mpsc::UnboundedSender<(u64, Bytes)>,
 ) -> Result<(), StreamError> {
     let mut out = Vec::new();
     loop {
         out.clear();
+        let round_trip = connection.rtt();
         let finished = {
             let mut state = shared.lock();
+            state.engine.handle_round_trip(round_trip);
             state.engine.poll_control(&mut out, CONTROL_BATCH_BYTES)?;
             while let Some(payload) = state.engine.poll_bulk() {
                 // The receiver lives as long as this future does.

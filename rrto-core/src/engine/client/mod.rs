@@ -7,6 +7,7 @@ mod watches;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -249,6 +250,11 @@ impl Client {
         if wants_answer {
             self.answers.ask(number, operator.clone());
         }
+    }
+
+    /// A message and its answer take so long at present. May be told at any time, and need not be.
+    pub fn handle_round_trip(&mut self, round_trip: Duration) {
+        self.replay.handle_round_trip(round_trip);
     }
 
     /// Looks for sequences among what the program did, and takes up what it finds. A bounded piece of work, for when a
