@@ -126,7 +126,6 @@ impl OperatorLog {
     pub fn push(&mut self, previous: Option<u64>) -> Option<u64> {
         let fingerprint = self.fingerprint.take()?;
         if self.entries.is_empty() {
-            // Zeroed memory costs nothing until it is used.
             self.entries = vec![Entry::default(); self.most_entries];
             self.latest = vec![Latest::default(); self.most_entries];
             self.bytes = vec![0; self.most_bytes];

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Geometry, Launch, MAX_PARAM_BYTES, Operator};
+use super::{Geometry, Launch, MAX_PARAM_BYTES, Operator, bounded};
 
 /// The longest sequence, operators. An inference of a large detection model is some thousands.
 pub const MAX_SEQUENCE_OPERATORS: usize = 16 << 10;
@@ -82,21 +82,16 @@ impl Sequence {
         self.operators.len() as u32
     }
 
-    /// The places of its slots, ascending.
-    pub fn slots(&self) -> &[u32] {
-        &self.slots
-    }
-
     /// What it counts against [`MAX_SEQUENCE_BYTES`] and [`MAX_SEQUENCES_BYTES`]: at least the length of its coded form,
     /// and the same on every machine.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The first slot at or after `at`, and before `end`.
-    pub fn next_slot(&self, at: u32, end: u32) -> Option<u32> {
-        let index = self.slots.partition_point(|slot| *slot < at);
-        self.slots.get(index).copied().filter(|slot| *slot < end)
+    /// The places of the slots from `at` on and before `end`, ascending.
+    pub fn slots_within(&self, at: u32, end: u32) -> &[u32] {
+        let index = |place: u32| self.slots.partition_point(|slot| *slot < place);
+        self.slots.get(index(at)..index(end)).unwrap_or_default()
     }
 
     /// The operator at `at` in the run that `span` is of.
@@ -154,6 +149,7 @@ pub struct Span {
     /// How many operators; at least one.
     pub count: u32,
     /// What is different in this run, in the order of the sequence; at most one an operator.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_SPAN_PATCHES>")]
     pub patches: Vec<Patch>,
 }
 
@@ -178,6 +174,7 @@ pub struct Patch {
     /// Its geometry, if that is different.
     pub geometry: Option<Geometry>,
     /// Bytes of its parameter block that are different.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_PATCH_EDITS>")]
     pub edits: Vec<Edit>,
 }
 
@@ -211,9 +208,10 @@ impl Patch {
         (edits.len() <= MAX_PATCH_EDITS).then_some(Patch { at, geometry, edits })
     }
 
-    /// Bytes of all its edits.
-    pub fn bytes(&self) -> u64 {
-        self.edits.iter().map(|edit| edit.bytes.len() as u64).sum()
+    /// What it takes to keep it, bytes: an edit of nothing takes some, too.
+    pub fn memory_bytes(&self) -> u64 {
+        let edited: usize = self.edits.iter().map(|edit| size_of::<Edit>() + edit.bytes.len()).sum();
+        (size_of::<Patch>() + edited) as u64
     }
 
     /// Whether it changes nothing but what the operator has.
@@ -317,6 +315,23 @@ mod tests {
         ] {
             assert!(sequence.check(&bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn longer_lists_than_there_may_be_are_not_decoded() {
+        let patch = |edits| Patch {
+            at: 0,
+            geometry: None,
+            edits: vec![Edit { offset: 0, bytes: Bytes::new() }; edits],
+        };
+        let decodes = |patches: usize, edits: usize| {
+            let span =
+                Span { sequence: SequenceId(0), from: 0, count: 1, patches: vec![patch(edits); patches] };
+            let decoded: Result<Span, _> = postcard::from_bytes(&postcard::to_stdvec(&span).unwrap());
+            decoded.is_ok_and(|decoded| decoded == span)
+        };
+        assert!(decodes(MAX_SPAN_PATCHES, MAX_PATCH_EDITS) && decodes(0, 0));
+        assert!(!decodes(MAX_SPAN_PATCHES + 1, 1) && !decodes(1, MAX_PATCH_EDITS + 1));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) struct Cursor {
     at: u32,
     /// The segment that `at` is in.
     segment: usize,
-    /// Of this run.
+    /// Of this run, in order.
     patches: Vec<Patch>,
     /// Places of those that were not foreseen.
     unforeseen: Vec<u32>,
@@ -90,7 +90,8 @@ impl Cursor {
         (0..self.at).filter_map(|at| {
             let operator = self.known.operator(at)?;
             // After a switch a patch may, in theory, not fit: a prefix is recognised by a hash.
-            let patch = self.patches.iter().find(|patch| patch.at == at);
+            let found = self.patches.binary_search_by_key(&at, |patch| patch.at);
+            let patch = found.ok().and_then(|found| self.patches.get(found));
             Some(patch.and_then(|patch| patch.apply(operator)).unwrap_or_else(|| operator.clone()))
         })
     }

@@ -35,12 +35,15 @@ pub use divergence::{Divergence, Reason};
 pub use statistics::{ReplayStatistics, SequenceStatistics};
 
 use crate::operator::{MAX_SEQUENCES, Operator, Patch, Sequence, SequenceId, Value};
-use crate::search::MIN_CUT;
+use crate::search::{self, MIN_CUT};
 use crate::verify::{Found, Recorder};
 use cursor::Cursor;
 use known::Known;
 use owners::Owners;
 use repertoire::Repertoire;
+
+/// Lanes that are followed at a time, as many as the search follows. A program may start any number of threads.
+const MAX_LANES: usize = search::MAX_LANES;
 
 /// Divergences kept for the log; of more, the latest.
 const MAX_DIVERGENCES: usize = 64;
@@ -86,13 +89,22 @@ struct Lane {
     stretch: u32,
 }
 
+impl Lane {
+    /// Whether it is in the midst of a run.
+    fn is_running(&self) -> bool {
+        self.cursor.as_ref().is_some_and(|cursor| !cursor.is_at_end())
+    }
+}
+
+type Lanes = HashMap<u32, Lane, FixedState>;
+
 /// All lanes' runs, the sequences that they may be of, and the recorder that finds more of them.
 #[derive(Debug, Default)]
 pub struct Replay {
     recorder: Recorder,
     repertoire: Repertoire,
     owners: Owners,
-    lanes: HashMap<u32, Lane, FixedState>,
+    lanes: Lanes,
     /// Found, and waiting for room.
     found: Option<Found>,
     retired: VecDeque<SequenceId>,
@@ -138,7 +150,7 @@ impl Replay {
     /// The run that `operator` may be the next of: the one that `lane` is in, or another. Gives the patch that it takes;
     /// `None` if it belongs to no run.
     fn recognise(&mut self, lane: u32, operator: &Operator) -> Option<Option<Patch>> {
-        let Lane { cursor, stretch } = self.lanes.entry(lane).or_default();
+        let Lane { cursor, stretch } = follow(&mut self.lanes, lane);
         if let Some(cursor) = cursor {
             if let Some(other) = self.repertoire.continuation(cursor.known(), cursor.at(), operator) {
                 cursor.switch(other);
@@ -177,7 +189,7 @@ impl Replay {
         let waits = operator.needs_answer();
         self.recorder.handle_operator(lane, operator, waits);
         let repeats = operator.repeats();
-        let state = self.lanes.entry(lane).or_default();
+        let state = follow(&mut self.lanes, lane);
         state.stretch = if repeats && !waits { state.stretch.saturating_add(1) } else { 0 };
         if repeats {
             return;
@@ -315,8 +327,7 @@ impl Replay {
 
     /// A sequence that is to be defined anew, while no lane is in the midst of a run.
     fn stale(&self) -> Option<(SequenceId, Found)> {
-        let is_running = |lane: &Lane| lane.cursor.as_ref().is_some_and(|cursor| !cursor.is_at_end());
-        let is_busy = self.found.is_some() || self.lanes.values().any(is_running);
+        let is_busy = self.found.is_some() || self.lanes.values().any(Lane::is_running);
         if is_busy { None } else { self.repertoire.stale() }
     }
 
@@ -331,6 +342,18 @@ impl Replay {
         sequences.sort_unstable_by_key(|sequence| sequence.id);
         ReplayStatistics { sequences, ..self.totals.clone() }
     }
+}
+
+/// A lane's state. Where there are too many, those that are in no run are forgotten; then all, which leaves their runs:
+/// what was checked of them is sent with what comes next.
+fn follow(lanes: &mut Lanes, lane: u32) -> &mut Lane {
+    if lanes.len() >= MAX_LANES && !lanes.contains_key(&lane) {
+        lanes.retain(|_, lane| lane.is_running());
+        if lanes.len() >= MAX_LANES {
+            lanes.clear();
+        }
+    }
+    lanes.entry(lane).or_default()
 }
 
 /// A run of `known` has come to its end.

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rrto_core::api::CuResult;
 use rrto_core::engine::{Server, ServerLimits, Work};
-use rrto_core::operator::{Edit, Geometry, MAX_SEQUENCES, Operator, Patch, SequenceId, Span, Value};
+use rrto_core::operator::{
+    Edit, Geometry, MAX_PATCH_EDITS, MAX_SEQUENCES, Operator, Patch, SequenceId, Span, Value,
+};
 use rrto_core::wire::repeat::{Encoder, Record};
 use rrto_core::wire::{ClientFrame, DeviceInfo, Hello, Mode, Welcome, put_frame};
 
@@ -197,4 +199,24 @@ fn a_span_waits_for_the_bulk_payload_of_its_slot() {
     let Ok(Some(Work::Span { first, span, .. })) = peer.server.poll_ready() else { panic!("the rest") };
     assert_eq!((first, span.from, span.count), (4, 2, 18));
     assert_eq!(peer.server.poll_ready(), Ok(None));
+}
+
+#[test]
+fn patches_of_nothing_are_held_within_the_session_s_limit() {
+    let mut peer = Peer::new();
+    assert!(peer.send(Sent::Define { ahead: 0, id: 0, from: 0, count: 20, lane: 0 }));
+    // What comes behind this waits for its payload.
+    let first = Span { sequence: SequenceId(0), from: 0, count: 20, patches: Vec::new() };
+    assert!(peer.send(Sent::Advance { ahead: 0, span: first, payload_bytes: 40 }));
+    let patch = Patch {
+        at: 2,
+        geometry: None,
+        edits: vec![Edit { offset: 0, bytes: Bytes::new() }; MAX_PATCH_EDITS],
+    };
+    let span = Span { sequence: SequenceId(0), from: 2, count: 1, patches: vec![patch] };
+    let most = ServerLimits::default().payload_bytes as usize / (MAX_PATCH_EDITS * size_of::<Edit>());
+    for _ in 0..most {
+        assert!(peer.send(Sent::Advance { ahead: 0, span: span.clone(), payload_bytes: 0 }));
+    }
+    assert!(!peer.server.wants_control());
 }

@@ -183,3 +183,16 @@ fn a_sequence_whose_runs_have_become_alike_in_another_way_is_defined_anew() {
     let calls: Vec<Call> = setup(1).into_iter().chain((0..30).flat_map(way)).collect();
     assert_eq!(script.end(), Script::run(Mode::Percall, MEMORY_BYTES, &calls));
 }
+
+#[test]
+fn threads_that_come_and_go_are_forgotten() {
+    // Each does the same, to its end or not; the first one goes on all the time.
+    let threads = (1..300).flat_map(|lane| {
+        let calls = inference(1, 12, 0).into_iter().take(if lane % 3 == 0 { 5 } else { 15 });
+        let calls = calls.map(move |call| Call { lane, ..call });
+        calls.chain(inference(0, 30, u64::from(lane))).collect::<Vec<_>>()
+    });
+    let calls: Vec<Call> = setup(2).into_iter().chain(inferences(0, 30, 0, 6)).chain(threads).collect();
+    let statistics = compare(&calls);
+    assert!(statistics.runs >= 290, "{statistics:?}");
+}

@@ -129,18 +129,19 @@ async fn write_control(
     let mut out = Vec::new();
     loop {
         out.clear();
-        let round_trip = connection.rtt();
         let finished = {
             let mut state = shared.lock();
-            state.engine.handle_round_trip(round_trip);
             state.engine.poll_control(&mut out, CONTROL_BATCH_BYTES)?;
             while let Some(payload) = state.engine.poll_bulk() {
                 // The receiver lives as long as this future does.
                 let _ = bulk_queue.send(payload);
             }
             // With nothing to send there is time to look for what the program repeats.
-            if out.is_empty() && state.engine.poll_search() {
-                continue;
+            if out.is_empty() {
+                state.engine.handle_round_trip(connection.rtt());
+                if state.engine.poll_search() {
+                    continue;
+                }
             }
             state.writer_idle = out.is_empty();
             state.engine.said_goodbye() || state.engine.lost().is_some()

@@ -108,13 +108,13 @@ impl Queue {
             return Err(WireError::Unexpected { what: "span of a sequence that there is not" });
         };
         sequence.check(&span).map_err(|what| WireError::Malformed { what })?;
-        let slots = sequence.slots().iter().filter(|at| (span.from..span.end()).contains(*at));
+        let slots = sequence.slots_within(span.from, span.end()).iter();
         let operators = slots.filter_map(|at| sequence.operators().get(*at as usize));
         let inline_bytes: u64 = operators.filter_map(inline_bytes).sum();
         if inline_bytes != payloads.len() as u64 {
             return Err(WireError::Malformed { what: "inline payloads: not of their slots' lengths" });
         }
-        let patch_bytes = span.patches.iter().map(Patch::bytes).sum();
+        let patch_bytes = span.patches.iter().map(Patch::memory_bytes).sum();
         self.bytes += inline_bytes + patch_bytes;
         let sequence = sequence.clone();
         self.items.push_back(Item::Advance(Advance { first, sequence, span, payloads, patch_bytes }));
@@ -183,7 +183,7 @@ impl Advance {
     fn poll(&mut self, bulk: &mut HashMap<u64, Payload>) -> Result<Option<Next>, WireError> {
         let Advance { first, sequence, span, payloads, .. } = self;
         let (from, end) = (span.from, span.end());
-        let next_slot = sequence.next_slot(from, end);
+        let next_slot = sequence.slots_within(from, end).first().copied();
         if next_slot == Some(from) {
             let Some(operator) = sequence.operators().get(from as usize).cloned() else { return Ok(None) };
             // `push_advance` has seen that the payloads are as long as their slots say.
