@@ -12,7 +12,7 @@
 //!       anything else: what was checked is recorded as if it had never been a run, and recording goes on
 //! ```
 //!
-//! A run begins where the [search](crate::search) would let a phrase begin. Nothing here runs ahead of the program, so a
+//! A run begins where the [search] would let a phrase begin. Nothing here runs ahead of the program, so a
 //! divergence undoes nothing, and which sequence a run is taken for can cost time but never be wrong.
 //!
 //! This room must never decide what an operator's answer is, nor when something is sent.
