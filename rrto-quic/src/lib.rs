@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod hot;
 mod server;
 mod staging;
 mod streams;

@@ -16,6 +16,7 @@ use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, Welcome};
 use tokio::sync::Notify;
 
+use crate::hot::Hot;
 use crate::staging::Staging;
 use crate::tls::{Credentials, CredentialsError};
 use crate::transport;
@@ -117,6 +118,8 @@ struct Shared {
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     staging: OnceLock<Arc<dyn Staging>>,
+    /// The transport thread.
+    hot: Arc<Hot>,
 }
 
 impl Shared {
@@ -324,6 +327,9 @@ impl Listener {
     pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
         let open = Arc::new(AtomicU32::new(0));
         let sessions: Sessions = Arc::default();
+        let hot = Arc::new(Hot::new());
+        let awake = hot.clone();
+        let awake = tokio::spawn(async move { awake.keep_awake().await });
         let mut next_id = 0;
         tokio::pin!(shutdown);
         loop {
@@ -346,7 +352,7 @@ impl Listener {
                 true,
             ));
             let incoming = (incoming, Arc::new(server));
-            let served = connection::serve(next_id, incoming, gate.clone(), self.limits, sessions.clone());
+            let served = connection::serve(next_id, incoming, gate.clone(), self.limits, (sessions.clone(), hot.clone()));
             tokio::spawn(async move {
                 served.await;
                 drop(place);
@@ -356,6 +362,7 @@ impl Listener {
             shared.end("the server is shutting down");
         }
         let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+        awake.abort();
         self.endpoint.close(0u32.into(), b"the server is shutting down");
     }
 }

@@ -65,6 +65,9 @@ enum Failure {
 async fn run(shared: &Arc<Shared>, config: LinkConfig, client: quinn::ClientConfig) -> Result<(), Failure> {
     let connection = connect(&config, client).await.map_err(Failure::Connect)?;
     let _ = shared.connection.set(connection.clone());
+    let awake = shared.clone();
+    // Ends with the runtime.
+    tokio::spawn(async move { awake.hot.keep_awake().await });
     let outcome = serve(shared, &connection).await;
     let welcomed = shared.lock().engine.welcome().is_some();
     connection.close(0u32.into(), b"");
@@ -147,6 +150,7 @@ async fn write_control(
             state.engine.said_goodbye() || state.engine.lost().is_some()
         };
         if !out.is_empty() {
+            shared.hot.touch(connection.rtt());
             send.write_all(&out).await?;
             shared.counters.control_up.fetch_add(out.len() as u64, Ordering::Relaxed);
             if let Some(tap) = &shared.tap {
