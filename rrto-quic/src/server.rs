@@ -352,7 +352,13 @@ impl Listener {
                 true,
             ));
             let incoming = (incoming, Arc::new(server));
-            let served = connection::serve(next_id, incoming, gate.clone(), self.limits, (sessions.clone(), hot.clone()));
+            let served = connection::serve(
+                next_id,
+                incoming,
+                gate.clone(),
+                self.limits,
+                (sessions.clone(), hot.clone()),
+            );
             tokio::spawn(async move {
                 served.await;
                 drop(place);

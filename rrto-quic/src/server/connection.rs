@@ -196,7 +196,11 @@ async fn send_payloads(
     std::future::pending().await
 }
 
-async fn take_control(shared: &Shared, connection: &Connection, mut recv: RecvStream) -> Result<(), StreamError> {
+async fn take_control(
+    shared: &Shared,
+    connection: &Connection,
+    mut recv: RecvStream,
+) -> Result<(), StreamError> {
     loop {
         while !shared.lock().engine.wants_control() {
             shared.room.notified().await;
