@@ -1,11 +1,13 @@
 //! The client's blocking face, and the transport thread behind it.
 
+#[cfg(feature = "testing")]
+mod asynchronous;
 mod error;
 mod transport_thread;
 
 use std::net::ToSocketAddrs;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,9 +18,13 @@ use rrto_core::replay::{Divergence, ReplayStatistics};
 use rrto_core::wire::{Mode, Welcome};
 use tokio::sync::Notify;
 
+#[cfg(feature = "testing")]
+pub use asynchronous::AsyncLink;
 pub use error::ConnectError;
 
 use crate::hot::Hot;
+use crate::signal::Signal;
+use crate::system::OperatingSystem;
 use crate::tls::Credentials;
 
 /// Looks for an answer between two at the clock.
@@ -124,7 +130,7 @@ struct State {
 
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Signal,
     /// How often there was something new for whoever waits.
     announced: AtomicU64,
     transmit: Notify,
@@ -141,6 +147,29 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(config: &LinkConfig, memory: Arc<dyn ProgramMemory>) -> Self {
+        let state = State {
+            engine: Client::new(config.mode, &config.program, config.limits),
+            writer_idle: false,
+            waiting: 0,
+            closed: false,
+            connect_error: None,
+        };
+        Shared {
+            state: Mutex::new(state),
+            changed: Signal::default(),
+            announced: AtomicU64::new(0),
+            transmit: Notify::new(),
+            hot: Hot::new(),
+            sticky: AtomicU32::new(0),
+            counters: Counters::default(),
+            connection: OnceLock::new(),
+            memory,
+            tap: config.tap.clone(),
+            patience: config.silence_timeout,
+        }
+    }
+
     /// A panic while the lock was held cannot leave the engine half changed in a way that matters more than going on.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -148,7 +177,7 @@ impl Shared {
 
     fn wait<'a>(&self, mut state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
         state.waiting += 1;
-        let (mut state, _) = self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = self.changed.wait_timeout(state, limit);
         state.waiting -= 1;
         state
     }
@@ -211,28 +240,9 @@ impl Link {
     pub fn connect(config: LinkConfig, memory: Arc<dyn ProgramMemory>) -> Result<Link, ConnectError> {
         let client_config = config.credentials.client_config()?;
         let deadline = Instant::now() + config.connect_timeout;
-        let state = State {
-            engine: Client::new(config.mode, &config.program, config.limits),
-            writer_idle: false,
-            waiting: 0,
-            closed: false,
-            connect_error: None,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            announced: AtomicU64::new(0),
-            transmit: Notify::new(),
-            hot: Hot::new(),
-            sticky: AtomicU32::new(0),
-            counters: Counters::default(),
-            connection: OnceLock::new(),
-            memory,
-            tap: config.tap.clone(),
-            patience: config.silence_timeout,
-        });
+        let shared = Arc::new(Shared::new(&config, memory));
         let server = config.server.clone();
-        transport_thread::spawn(shared.clone(), config, client_config)?;
+        transport_thread::spawn(shared.clone(), config, client_config, Arc::new(OperatingSystem))?;
         let mut state = shared.lock();
         loop {
             if let Some(welcome) = state.engine.welcome().cloned() {
