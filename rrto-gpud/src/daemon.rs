@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::BuildError;
 use rrto_core::engine::ServerLimits;
-use rrto_quic::{Listener, ServeConfig, ServeError};
+use rrto_quic::{Coding, Listener, ServeConfig, ServeError};
 
 use crate::cli::Args;
 use crate::device::{Device, Limits};
@@ -77,6 +77,7 @@ impl Daemon {
             limits: ServerLimits::default(),
             idle_timeout: args.session_idle,
             max_connections: args.max_sessions.saturating_add(SPARE_CONNECTIONS),
+            coding: Coding::Auto,
         })?;
         let gate = Arc::new(Gate::new(Arc::clone(&device), limits, args.max_sessions));
         Ok(Daemon { listener, device, gate })

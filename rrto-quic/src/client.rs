@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 pub use asynchronous::AsyncLink;
 pub use error::ConnectError;
 
+use crate::coding::Coding;
 use crate::hot::Hot;
 use crate::signal::Signal;
 use crate::system::OperatingSystem;
@@ -47,6 +48,8 @@ pub struct LinkConfig {
     pub connect_timeout: Duration,
     /// A server that is silent for so long is lost.
     pub silence_timeout: Duration,
+    /// Whether payloads to the server are coded; what comes is decoded in any case.
+    pub coding: Coding,
     /// Somebody who is told what passes.
     pub tap: Option<Arc<dyn Tap>>,
 }
@@ -97,6 +100,10 @@ pub struct LinkStatistics {
     pub bulk_bytes_up: u64,
     /// Bytes of payloads on streams of their own, server to robot.
     pub bulk_bytes_down: u64,
+    /// What those up were on their streams: headers, and payloads that were coded as they travelled.
+    pub bulk_wire_bytes_up: u64,
+    /// What those down were on their streams.
+    pub bulk_wire_bytes_down: u64,
     /// Bytes of UDP payloads sent: everything above, and QUIC's own.
     pub udp_bytes_up: u64,
     /// Bytes of UDP payloads received.
@@ -114,6 +121,8 @@ struct Counters {
     control_down: AtomicU64,
     bulk_up: AtomicU64,
     bulk_down: AtomicU64,
+    bulk_wire_up: AtomicU64,
+    bulk_wire_down: AtomicU64,
 }
 
 struct State {
@@ -367,6 +376,8 @@ impl Link {
             control_bytes_down: count(&counters.control_down),
             bulk_bytes_up: count(&counters.bulk_up),
             bulk_bytes_down: count(&counters.bulk_down),
+            bulk_wire_bytes_up: count(&counters.bulk_wire_up),
+            bulk_wire_bytes_down: count(&counters.bulk_wire_down),
             ..LinkStatistics::default()
         };
         if let Some(connection) = self.shared.connection.get() {

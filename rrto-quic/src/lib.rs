@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod coding;
 mod hot;
 mod server;
 mod signal;
@@ -32,6 +33,7 @@ mod transport;
 #[cfg(feature = "testing")]
 pub use client::AsyncLink;
 pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission, Tap};
+pub use coding::{Coding, UnknownCoding};
 pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
 pub use staging::{Place, Staging};
 pub use system::System;

@@ -18,6 +18,7 @@ use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, Welcome};
 use tokio::sync::Notify;
 
+use crate::coding::Coding;
 use crate::hot::Hot;
 use crate::signal::Signal;
 use crate::staging::Staging;
@@ -41,6 +42,8 @@ pub struct ServeConfig {
     pub idle_timeout: Duration,
     /// Connections at a time, those in their handshake counted in. More than sessions, so that a full server can say so.
     pub max_connections: u32,
+    /// Whether payloads to robots are coded; what comes is decoded in any case.
+    pub coding: Coding,
 }
 
 /// Why a server cannot serve.
@@ -295,6 +298,7 @@ pub struct Listener {
     server: ServerConfig,
     idle_timeout: Duration,
     limits: ServerLimits,
+    coding: Coding,
     max_connections: u32,
     address: SocketAddr,
 }
@@ -323,6 +327,7 @@ impl Listener {
             server,
             idle_timeout: config.idle_timeout,
             limits: config.limits,
+            coding: config.coding,
             max_connections: config.max_connections,
             address,
         })
@@ -368,7 +373,7 @@ impl Listener {
                 next_id,
                 incoming,
                 gate.clone(),
-                self.limits,
+                (self.limits, self.coding),
                 (sessions.clone(), hot.clone()),
                 system,
             );

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use rrto_core::wire::{BULK_HEADER_BYTES, BulkHeader, WireError};
 
+use crate::coding::{Coder, Decoder, rate};
+
 /// Why a connection ends, in words that reach the log or the program's user.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
@@ -29,18 +31,38 @@ const READ_CHUNK_BYTES: usize = 256 << 10;
 /// Pieces of a bulk stream taken at a time; each is what one packet brought.
 const READ_PIECES: usize = 32;
 
-/// Sends one payload on a stream of its own; returns when all of it is in the send buffer.
+/// Sends one payload on a stream of its own, coded where that saves time; returns when all of it is in the send buffer, and
+/// how many bytes that were.
 pub(crate) async fn send_bulk(
     connection: &Connection,
+    coder: &mut Coder,
     number: u64,
     payload: Bytes,
-) -> Result<(), StreamError> {
+) -> Result<u64, StreamError> {
     let mut stream: SendStream = connection.open_uni().await?;
-    let header = BulkHeader { number, bytes: payload.len() as u64 }.encode();
-    stream.write_all_chunks(&mut [Bytes::copy_from_slice(&header), payload]).await?;
+    let bytes = payload.len() as u64;
+    let coded = coder.begin(payload.clone(), || rate::pace(connection));
+    let header = BulkHeader { number, bytes, coded: coded.is_some() }.encode();
+    let header = Bytes::copy_from_slice(&header);
+    let mut sent = header.len() as u64;
+    match coded {
+        None => {
+            sent += bytes;
+            stream.write_all_chunks(&mut [header, payload]).await?;
+        }
+        Some(mut coded) => {
+            stream.write_chunk(header).await?;
+            while let Some(mut block) = coded.next() {
+                sent += block.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                stream.write_all_chunks(&mut block).await?;
+                // The block leaves, and control before it, while the next one is coded.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
     // A peer that has already reset the stream needs no end of it.
     let _ = stream.finish();
-    Ok(())
+    Ok(sent)
 }
 
 /// Reads a bulk stream's header.
@@ -51,8 +73,46 @@ pub(crate) async fn read_bulk_header(stream: &mut RecvStream) -> Result<BulkHead
 }
 
 /// Gives the pieces of a bulk stream's payload that have arrived, and where in it the first of them belongs, to `take`.
-/// What a peer sends beyond the payload is left out.
+/// What a peer sends beyond the payload is left out. Returns how many bytes came, with the header.
 pub(crate) async fn read_bulk(
+    stream: &mut RecvStream,
+    header: &BulkHeader,
+    take: impl FnMut(u64, &[Bytes]) -> Result<(), StreamError>,
+) -> Result<u64, StreamError> {
+    let came = if header.coded {
+        read_coded(stream, header.bytes, take).await?
+    } else {
+        read_plain(stream, header.bytes, take).await?;
+        header.bytes
+    };
+    Ok(BULK_HEADER_BYTES as u64 + came)
+}
+
+async fn read_coded(
+    stream: &mut RecvStream,
+    bytes: u64,
+    mut take: impl FnMut(u64, &[Bytes]) -> Result<(), StreamError>,
+) -> Result<u64, StreamError> {
+    let mut decoder = Decoder::new(bytes);
+    let (mut offset, mut came) = (0, 0);
+    while !decoder.is_complete() {
+        let Some(chunk) = stream.read_chunk(READ_CHUNK_BYTES, true).await? else {
+            return Err(StreamError::Short);
+        };
+        let mut piece = chunk.bytes;
+        came += piece.len() as u64;
+        while let Some(block) = decoder.poll(&mut piece)? {
+            let bytes = block.len() as u64;
+            take(offset, &[block])?;
+            offset += bytes;
+            // Control is read, and packets are acknowledged, before the next block.
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(came)
+}
+
+async fn read_plain(
     stream: &mut RecvStream,
     bytes: u64,
     mut take: impl FnMut(u64, &[Bytes]) -> Result<(), StreamError>,

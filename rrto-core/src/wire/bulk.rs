@@ -13,14 +13,20 @@ pub struct BulkHeader {
     pub number: u64,
     /// Length of the payload.
     pub bytes: u64,
+    /// Whether the payload follows as coded blocks, which are the transport's, instead of as it is.
+    pub coded: bool,
 }
+
+/// Marks a coded payload in the length's word, far above any length.
+const CODED: u64 = 1 << 63;
 
 impl BulkHeader {
     /// The header's bytes.
     pub fn encode(&self) -> [u8; BULK_HEADER_BYTES] {
         let mut out = [0; BULK_HEADER_BYTES];
         out[..8].copy_from_slice(&self.number.to_le_bytes());
-        out[8..].copy_from_slice(&self.bytes.to_le_bytes());
+        let coded = if self.coded { CODED } else { 0 };
+        out[8..].copy_from_slice(&(self.bytes | coded).to_le_bytes());
         out
     }
 
@@ -31,7 +37,7 @@ impl BulkHeader {
     pub fn decode(raw: &[u8; BULK_HEADER_BYTES]) -> Result<Self, WireError> {
         let word =
             |at: usize| raw[at..at + 8].iter().rev().fold(0u64, |acc, byte| acc << 8 | u64::from(*byte));
-        let header = BulkHeader { number: word(0), bytes: word(8) };
+        let header = BulkHeader { number: word(0), bytes: word(8) & !CODED, coded: word(8) & CODED != 0 };
         if header.bytes > MAX_PAYLOAD_BYTES {
             return Err(WireError::Limit { what: "bulk payload over MAX_PAYLOAD_BYTES" });
         }

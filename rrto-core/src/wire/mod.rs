@@ -7,7 +7,8 @@
 //! ClientFrame::Operators.coded:     entry* , see [`repeat`]
 //! ClientFrame::Define.coded:        entry* without payloads
 //! ClientFrame::Advance.payloads:    the inline payloads of the span's slots, in their order, end to end
-//! bulk stream (one payload each):   u64 LE operator number, u64 LE length, then that many bytes
+//! bulk stream (one payload each):   u64 LE operator number, u64 LE length, then that many bytes; or, where the length's
+//!                                   highest bit is set, blocks that the transport has coded them into
 //! ```
 //!
 //! The first frame up is [`Hello`]; the first frame down is [`Welcome`] or [`Refusal`]. Both sides compare the
@@ -35,7 +36,7 @@ use crate::operator::{
 };
 
 /// The protocol's version; a change of any message's meaning raises it.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The longest frame, bytes: room for the names of a large library's kernels, far above any launch.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;

@@ -15,7 +15,7 @@ use rrto_gpud::device::Limits;
 use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::gate::Gate;
 use rrto_quic::{
-    ConnectError, Credentials, Link, LinkConfig, Listener, ProgramMemory, ServeConfig, Submission,
+    Coding, ConnectError, Credentials, Link, LinkConfig, Listener, ProgramMemory, ServeConfig, Submission,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -62,6 +62,7 @@ impl Server {
             limits: ServerLimits::default(),
             idle_timeout,
             max_connections: 64,
+            coding: Coding::Auto,
         })
         .unwrap();
         let address = listener.local_addr();
@@ -109,6 +110,7 @@ impl Program {
             limits: ClientLimits::default(),
             connect_timeout: PATIENCE,
             silence_timeout: PATIENCE,
+            coding: Coding::Auto,
             tap: None,
         };
         let delivered = Arc::new(Delivered::default());

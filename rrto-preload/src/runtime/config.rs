@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rrto_certs::{Files, Identity, RobotError};
 use rrto_core::wire::Mode;
-use rrto_quic::Credentials;
+use rrto_quic::{Coding, Credentials};
 
 use super::insight::Destination;
 
@@ -27,6 +27,8 @@ pub(super) struct Config {
     pub(super) credentials: Credentials,
     /// `RRTO_MODE`.
     pub(super) mode: Mode,
+    /// `RRTO_CODING`.
+    pub(super) coding: Coding,
     /// `RRTO_CONNECT_TIMEOUT_MS`.
     pub(super) connect_timeout: Duration,
     /// `RRTO_SILENCE_TIMEOUT_MS`.
@@ -74,6 +76,8 @@ impl Config {
             "set it to the directory of this robot's certificates, as there is no HOME either",
         ))?;
         let mode = text("RRTO_MODE")?.map(|mode| parse("RRTO_MODE", &mode)).transpose()?.unwrap_or_default();
+        let coding =
+            text("RRTO_CODING")?.map(|coding| parse("RRTO_CODING", &coding)).transpose()?.unwrap_or_default();
         let duration = |name, default| {
             let chosen = text(name)?.map(|text| parse::<u64>(name, &text)).transpose()?;
             Ok(Duration::from_millis(chosen.unwrap_or(default)))
@@ -82,6 +86,7 @@ impl Config {
             server,
             credentials: credentials(&files, text("RRTO_ROBOT")?.as_deref())?,
             mode,
+            coding,
             connect_timeout: duration("RRTO_CONNECT_TIMEOUT_MS", CONNECT_TIMEOUT_MS)?,
             silence_timeout: duration("RRTO_SILENCE_TIMEOUT_MS", SILENCE_TIMEOUT_MS)?,
             record: get("RRTO_RECORD").map(of_this_process),
@@ -97,6 +102,7 @@ impl Config {
             server: String::new(),
             credentials: Credentials { ca: PathBuf::new(), certificate: PathBuf::new(), key: PathBuf::new() },
             mode: Mode::default(),
+            coding: Coding::default(),
             connect_timeout: Duration::ZERO,
             silence_timeout: Duration::ZERO,
             record: None,
@@ -166,6 +172,7 @@ mod tests {
         let config =
             config(&[("RRTO_SERVER", "gpu:4433"), ("RRTO_CERTS", "/c"), ("RRTO_ROBOT", "r.1")]).unwrap();
         assert_eq!((config.server.as_str(), config.mode), ("gpu:4433", Mode::Replay));
+        assert_eq!(config.coding, Coding::Auto);
         assert_eq!(config.credentials.ca, Path::new("/c/ca.pem"));
         assert_eq!(config.credentials.certificate, Path::new("/c/robots/r.1.pem"));
         assert_eq!(config.connect_timeout.as_millis(), u128::from(CONNECT_TIMEOUT_MS));

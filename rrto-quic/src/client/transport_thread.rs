@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{ConnectError, LinkConfig, Shared, resolve};
+use crate::coding::{Coder, Coding};
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
 use crate::system::System;
 use crate::tls::SERVER_NAME;
@@ -79,7 +80,7 @@ async fn run(
     let awake = shared.clone();
     // Ends with the runtime.
     tokio::spawn(async move { awake.hot.keep_awake().await });
-    let outcome = serve(shared, &connection).await;
+    let outcome = serve(shared, &connection, config.coding).await;
     let welcomed = shared.lock().engine.welcome().is_some();
     connection.close(0u32.into(), b"");
     match outcome {
@@ -121,7 +122,7 @@ async fn connect(
 }
 
 /// Runs the session until the goodbye has gone out, or until the connection is of no more use.
-async fn serve(shared: &Arc<Shared>, connection: &Connection) -> Result<(), StreamError> {
+async fn serve(shared: &Arc<Shared>, connection: &Connection, coding: Coding) -> Result<(), StreamError> {
     let (send, recv) = connection.open_bi().await?;
     let _ = send.set_priority(CONTROL_PRIORITY);
     // Bounded by the engine's limit on unacknowledged bytes, which all payloads count against.
@@ -133,7 +134,7 @@ async fn serve(shared: &Arc<Shared>, connection: &Connection) -> Result<(), Stre
         ended = take_control(shared, recv) => ended,
         ended = take_payloads(shared, connection) => ended,
         ended = write_control(shared, connection, send, bulk_queue) => ended,
-        ended = send_payloads(shared, connection, bulk) => ended,
+        ended = send_payloads(shared, connection, coding, bulk) => ended,
     }
 }
 
@@ -184,12 +185,15 @@ async fn write_control(
 async fn send_payloads(
     shared: &Shared,
     connection: &Connection,
+    coding: Coding,
     mut bulk: mpsc::UnboundedReceiver<(u64, Bytes)>,
 ) -> Result<(), StreamError> {
+    let mut coder = Coder::new(coding);
     while let Some((number, payload)) = bulk.recv().await {
         let bytes = payload.len() as u64;
-        send_bulk(connection, number, payload).await?;
+        let sent = send_bulk(connection, &mut coder, number, payload).await?;
         shared.counters.bulk_up.fetch_add(bytes, Ordering::Relaxed);
+        shared.counters.bulk_wire_up.fetch_add(sent, Ordering::Relaxed);
         if let Some(tap) = &shared.tap {
             tap.payload_sent(number, bytes);
         }
@@ -249,7 +253,8 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
         }
         Ok(())
     };
-    read_bulk(&mut stream, header.bytes, deliver_pieces).await?;
+    let came = read_bulk(&mut stream, &header, deliver_pieces).await?;
+    shared.counters.bulk_wire_down.fetch_add(came, Ordering::Relaxed);
     shared.counters.bulk_down.fetch_add(header.bytes, Ordering::Relaxed);
     let mut state = shared.lock();
     let outcome = state.engine.handle_payload_delivered(header.number);

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, Incoming, RecvStream, SendStream, ServerConfig};
 use rrto_core::engine::{Payload, Server, ServerLimits};
-use rrto_core::wire::{Hello, Refusal, WireError};
+use rrto_core::wire::{BulkHeader, Hello, Refusal, WireError};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::{Admission, Gate, Session, Sessions, Shared, State, lock_sessions};
+use crate::coding::{Coder, Coding};
 use crate::hot::Hot;
 use crate::signal::Signal;
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
@@ -30,7 +31,7 @@ pub(super) async fn serve(
     id: u64,
     (incoming, config): (Incoming, Arc<ServerConfig>),
     gate: Arc<dyn Gate>,
-    limits: ServerLimits,
+    (limits, coding): (ServerLimits, Coding),
     (sessions, hot): (Sessions, Arc<Hot>),
     system: Arc<dyn System>,
 ) {
@@ -57,7 +58,7 @@ pub(super) async fn serve(
         shared.lock().engine.handle_refusal(refusal);
     }
     lock_sessions(&sessions).insert(id, shared.clone());
-    let reason = match run(&shared, &connection, send, recv).await {
+    let reason = match run(&shared, &connection, coding, (send, recv)).await {
         Ok(()) => "the session has ended".to_owned(),
         Err(error) => error.to_string(),
     };
@@ -123,8 +124,8 @@ fn start(system: &dyn System, shared: &Arc<Shared>, admission: Admission) -> Res
 async fn run(
     shared: &Arc<Shared>,
     connection: &Connection,
-    send: SendStream,
-    recv: RecvStream,
+    coding: Coding,
+    (send, recv): (SendStream, RecvStream),
 ) -> Result<(), StreamError> {
     let (bulk_queue, bulk) = mpsc::unbounded_channel();
     let incoming = async {
@@ -136,7 +137,7 @@ async fn run(
     let outgoing = async {
         tokio::select! {
             ended = write_control(shared, send, bulk_queue) => ended,
-            ended = send_payloads(shared, connection, bulk) => ended,
+            ended = send_payloads(shared, connection, coding, bulk) => ended,
         }
     };
     tokio::pin!(outgoing);
@@ -187,11 +188,13 @@ async fn write_control(
 async fn send_payloads(
     shared: &Shared,
     connection: &Connection,
+    coding: Coding,
     mut bulk: mpsc::UnboundedReceiver<(u64, Bytes)>,
 ) -> Result<(), StreamError> {
+    let mut coder = Coder::new(coding);
     while let Some((number, payload)) = bulk.recv().await {
         let bytes = payload.len() as u64;
-        send_bulk(connection, number, payload).await?;
+        send_bulk(connection, &mut coder, number, payload).await?;
         shared.bytes_down.fetch_add(bytes, Ordering::Relaxed);
     }
     std::future::pending().await
@@ -237,10 +240,10 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
     let payload = match shared.staging.get().and_then(|staging| staging.take(header.bytes)) {
         Some(place) => {
             let stage = |offset, pieces: &[Bytes]| place.write(offset, pieces).map_err(StreamError::Staging);
-            read_bulk(&mut stream, header.bytes, stage).await?;
+            read_bulk(&mut stream, &header, stage).await?;
             Payload::Staged(place)
         }
-        None => keep_payload(&mut stream, header.bytes).await?.into(),
+        None => keep_payload(&mut stream, &header).await?.into(),
     };
     shared.bytes_up.fetch_add(header.bytes, Ordering::Relaxed);
     shared.lock().engine.handle_payload(header.number, payload)?;
@@ -248,13 +251,13 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
     Ok(())
 }
 
-async fn keep_payload(stream: &mut RecvStream, bytes: u64) -> Result<Bytes, StreamError> {
+async fn keep_payload(stream: &mut RecvStream, header: &BulkHeader) -> Result<Bytes, StreamError> {
     // BulkHeader::decode has bounded the length by MAX_PAYLOAD_BYTES, and BULK_STREAMS bounds how many there are.
-    let mut payload = BytesMut::with_capacity(bytes as usize);
+    let mut payload = BytesMut::with_capacity(header.bytes as usize);
     let keep = |_, pieces: &[Bytes]| {
         pieces.iter().for_each(|piece| payload.extend_from_slice(piece));
         Ok(())
     };
-    read_bulk(stream, bytes, keep).await?;
+    read_bulk(stream, header, keep).await?;
     Ok(payload.freeze())
 }
