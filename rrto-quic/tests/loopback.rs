@@ -83,6 +83,10 @@ fn make_certs(dir: &Path) {
 }
 
 fn serve(certs: &Path, limit: u32) -> Server {
+    serve_coding(certs, limit, Coding::Auto)
+}
+
+fn serve_coding(certs: &Path, limit: u32, coding: Coding) -> Server {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let gate = Arc::new(FakeGate { limit, admitted: Mutex::new(0), over: Mutex::new(Vec::new()) });
     let config = ServeConfig {
@@ -91,7 +95,7 @@ fn serve(certs: &Path, limit: u32) -> Server {
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(5),
         max_connections: 16,
-        coding: Coding::Auto,
+        coding,
     };
     let _entered = runtime.enter();
     let listener = Listener::bind(config).unwrap();
@@ -145,6 +149,46 @@ fn copies_of_all_sizes_come_back_as_they_went() {
             let Submission::Awaits(number) = link.submit(0, out, None, |_| {}) else { panic!("not awaited") };
             assert_eq!(link.wait(number), Ok(Value::None));
             assert_eq!(memory.0.lock().unwrap().remove(&number).as_deref(), Some(&payload[..]));
+        }
+    }
+}
+
+/// Elements of four bytes whose upper two take few values, as a tensor's do.
+fn tensor(elements: u32) -> Bytes {
+    let element = |at: u32| at.wrapping_mul(0x9e37_79b9) & 0x0fff_ffff | 0x3000_0000;
+    (0..elements).flat_map(|at| element(at).to_le_bytes()).collect::<Vec<_>>().into()
+}
+
+#[test]
+fn coded_payloads_come_back_as_they_went_and_travel_shorter() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    for (up, down) in [(Coding::Always, Coding::Off), (Coding::Off, Coding::Always)] {
+        let server = serve_coding(certs.path(), 1, down);
+        let memory = Arc::new(Memory::default());
+        let config = LinkConfig { coding: up, ..config(certs.path(), server.address, Mode::Pipeline) };
+        let link = Link::connect(config, memory.clone()).unwrap();
+        let mut payload_bytes = 0;
+        for elements in [10_000, 8192, 8193, 250_000] {
+            let payload = tensor(elements);
+            let bytes = payload.len() as u64;
+            payload_bytes += bytes;
+            let copy = Operator::CopyIn { dst: 64, bytes, stream: STREAM };
+            assert_eq!(link.call(0, copy, Some(payload.clone())), Ok(Value::None));
+            let out = Operator::CopyOut { src: 64, bytes, stream: STREAM };
+            let Submission::Awaits(number) = link.submit(0, out, None, |_| {}) else { panic!("not awaited") };
+            assert_eq!(link.wait(number), Ok(Value::None));
+            assert!(memory.0.lock().unwrap().remove(&number).as_deref() == Some(&payload[..]));
+        }
+        let statistics = link.statistics();
+        assert_eq!([statistics.bulk_bytes_up, statistics.bulk_bytes_down], [payload_bytes; 2]);
+        let wire = [statistics.bulk_wire_bytes_up, statistics.bulk_wire_bytes_down];
+        for (wire, coding) in wire.into_iter().zip([up, down]) {
+            assert_eq!(
+                wire < payload_bytes,
+                coding == Coding::Always,
+                "{wire} of {payload_bytes}, {coding:?}"
+            );
         }
     }
 }

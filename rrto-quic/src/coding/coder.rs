@@ -25,9 +25,9 @@ const UNKNOWN_NS: f64 = 80.0;
 /// What coding a byte is taken to cost before it has been measured, ns.
 const FIRST_COST_NS: f64 = 2.0;
 
-/// What decoding costs the other side besides, whose speed is not known: as much again, though in truth it takes half as
-/// long on the same machine, and both sides work while the link carries earlier blocks.
-const BOTH_SIDES: f64 = 2.0;
+/// How often what coding costs must fit into what the link takes: the other side, whose speed is not known, decodes meanwhile,
+/// and both have packets to see to.
+const HEADROOM: f64 = 2.0;
 
 /// Weight of a block in the average cost, and the most that one block may count for, as a multiple of that average: a
 /// thread that lost its processor says nothing about coding.
@@ -78,12 +78,20 @@ impl Coder {
             return None;
         }
         let plan = Plan::of(payload)?;
-        if f64::from(plan.saving) * link_ns > BOTH_SIDES * self.cost_ns {
+        let coded_ns = coded_ns(payload.len(), f64::from(plan.saving), link_ns, self.cost_ns);
+        if coded_ns < link_ns * payload.len() as f64 {
             return Some(plan);
         }
         self.cost_ns *= COST_DECAY;
         None
     }
+}
+
+/// How long a coded payload takes: both sides work while the link carries the blocks between, so it is the slowest of them
+/// that counts, and the coding of the first block and the decoding of the last besides.
+fn coded_ns(bytes: usize, saving: f64, link_ns: f64, cost_ns: f64) -> f64 {
+    let slowest = f64::max(link_ns * (1.0 - saving), cost_ns * HEADROOM);
+    slowest * bytes as f64 + 2.0 * cost_ns * bytes.min(BLOCK_BYTES) as f64
 }
 
 /// A payload that is being coded, block by block.
@@ -150,7 +158,7 @@ mod tests {
     fn a_machine_that_is_slow_at_it_stops_and_tries_again() {
         let mut coder = Coder::new(Coding::Auto);
         let tensor = floats(10_000);
-        coder.cost_ns = 10.0;
+        coder.cost_ns = 20.0;
         assert!(codes(&mut coder, &tensor, Some(5.0), 1000));
         let refused = (0..1000).take_while(|_| !codes(&mut coder, &tensor, Some(450.0), 1000)).count();
         assert!((100..300).contains(&refused), "{refused}");

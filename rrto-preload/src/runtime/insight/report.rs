@@ -90,6 +90,8 @@ pub(in crate::runtime) fn link_json(link: &LinkStatistics) -> Value {
         "control_bytes_down": link.control_bytes_down,
         "bulk_bytes_up": link.bulk_bytes_up,
         "bulk_bytes_down": link.bulk_bytes_down,
+        "bulk_wire_bytes_up": link.bulk_wire_bytes_up,
+        "bulk_wire_bytes_down": link.bulk_wire_bytes_down,
         "udp_bytes_up": link.udp_bytes_up,
         "udp_bytes_down": link.udp_bytes_down,
         "lost_packets": link.lost_packets,
@@ -152,11 +154,16 @@ impl Report<'_> {
     fn link_section(&self, text: &mut String) -> fmt::Result {
         let link = &self.link;
         writeln!(text, "\n  link{:>36}{:>18}", "up, bytes", "down, bytes")?;
-        for (name, up, down) in [
+        let coded =
+            link.bulk_wire_bytes_up < link.bulk_bytes_up || link.bulk_wire_bytes_down < link.bulk_bytes_down;
+        let as_coded =
+            coded.then_some(("  as they were coded", link.bulk_wire_bytes_up, link.bulk_wire_bytes_down));
+        let rows = [
             ("control stream", link.control_bytes_up, link.control_bytes_down),
             ("payloads beside it", link.bulk_bytes_up, link.bulk_bytes_down),
-            ("UDP, all in all", link.udp_bytes_up, link.udp_bytes_down),
-        ] {
+        ];
+        let all = ("UDP, all in all", link.udp_bytes_up, link.udp_bytes_down);
+        for (name, up, down) in rows.into_iter().chain(as_coded).chain([all]) {
             writeln!(text, "    {name:<22}{:>14}{:>18}", Grouped(up), Grouped(down))?;
         }
         writeln!(
