@@ -1,8 +1,9 @@
 //! Decides whether a payload is coded, and does it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
+use rrto_core::replay::NEAR;
 
 use super::block::Encoder;
 use super::plan::Plan;
@@ -15,11 +16,8 @@ const LEAST_BYTES: usize = 16 << 10;
 /// A byte that costs less on the link (2 Gbit/s) is never coded.
 const FAST_LINK_NS: f64 = 4.0;
 
-/// A round trip under which a link of unknown rate is taken for a fast one. No radio answers so soon.
-const NEAR: Duration = Duration::from_millis(1);
-
-/// What a byte is taken to cost on a link of unknown rate that is not near, ns (100 Mbit/s): a congestion window that has
-/// yet to open makes any link slow.
+/// What a byte is taken to cost on a link of unknown rate that is not [`NEAR`], ns (100 Mbit/s): no radio answers so soon, and
+/// a congestion window that has yet to open makes any link slow.
 const UNKNOWN_NS: f64 = 80.0;
 
 /// What coding a byte is taken to cost before it has been measured, ns.
@@ -119,7 +117,9 @@ impl Coded<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::floats;
+    use std::time::Duration;
+
+    use super::super::tests::{floats, noise};
     use super::*;
 
     fn pace(rate_mbps: Option<f64>, rtt_us: u64) -> Pace {
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_the_link_costs_decides() {
         let tensor = floats(100_000);
-        let noise: Bytes = super::super::tests::noise(400_000).into();
+        let noise: Bytes = noise(400_000).into();
         for (payload, rate_mbps, rtt_us, coded) in [
             (&tensor, Some(90.0), 10_000, true),
             (&tensor, Some(450.0), 2000, true),
