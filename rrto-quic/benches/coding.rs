@@ -9,13 +9,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-// The module is no part of the crate's interface.
-#[allow(dead_code, reason = "what the crate uses, and a bench does not")]
-#[path = "../src/coding/mod.rs"]
-mod coding;
-
-use coding::{Coder, Coding, Decoder};
+use rrto_quic::testing::Codec;
 
 /// Elements of an input of a vision network, 1 x 3 x 224 x 224.
 const IMAGE: usize = 3 * 224 * 224;
@@ -66,33 +60,21 @@ fn payloads() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn encode(coder: &mut Coder, payload: &Bytes) -> Vec<Bytes> {
-    let coded = coder.begin(payload.clone(), || unreachable!("the link does not matter"));
-    coded.map_or(vec![payload.clone()], |mut coded| std::iter::from_fn(|| coded.next()).flatten().collect())
-}
-
-fn decode(coded: &Bytes, bytes: usize) -> usize {
-    let mut decoder = Decoder::new(bytes as u64);
-    let mut piece = coded.clone();
-    let blocks = std::iter::from_fn(|| decoder.poll(&mut piece).unwrap());
-    blocks.map(|block| black_box(block).len()).sum()
-}
-
 fn coding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("coding");
     for (what, payload) in payloads() {
         let payload = Bytes::from(payload);
-        let mut coder = Coder::new(Coding::Always);
-        let coded: Bytes = encode(&mut coder, &payload).concat().into();
+        let mut codec = Codec::default();
+        let coded: Bytes = codec.encode(&payload).concat().into();
         let name = format!("{what} to {:.3}", coded.len() as f64 / payload.len() as f64);
         group.throughput(Throughput::Bytes(payload.len() as u64));
         group.bench_function(BenchmarkId::new("encode", &name), |bench| {
-            bench.iter(|| encode(&mut coder, black_box(&payload)));
+            bench.iter(|| codec.encode(black_box(&payload)));
         });
         // What is not coded is not decoded either.
         if coded.len() < payload.len() {
             group.bench_function(BenchmarkId::new("decode", &name), |bench| {
-                bench.iter(|| assert_eq!(decode(black_box(&coded), payload.len()), payload.len()));
+                bench.iter(|| Codec::decode(black_box(&coded), payload.len() as u64).unwrap());
             });
         }
     }

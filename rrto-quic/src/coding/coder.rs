@@ -1,9 +1,8 @@
 //! Decides whether a payload is coded, and does it.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use rrto_core::replay::NEAR;
+use tokio::time::Instant;
 
 use super::block::Encoder;
 use super::plan::Plan;

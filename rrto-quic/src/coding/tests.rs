@@ -87,7 +87,7 @@ impl Made {
             let value = random.random_range(0..self.values).wrapping_mul(0x0101_0101_0101_0101 >> self.shift);
             made.extend((0..self.element).map(|at| value.to_le_bytes().get(at).copied().unwrap_or_default()));
             // Now and then something that is out of step.
-            if self.seed % 7 == 0 && made.len() % 4099 < 8 {
+            if self.seed.is_multiple_of(7) && made.len() % 4099 < 8 {
                 made.push(random.random());
             }
         }

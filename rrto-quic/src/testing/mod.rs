@@ -17,11 +17,13 @@
 //! greases its handshake with, so two runs are alike, not equal to the microsecond.
 
 mod clock;
+mod codec;
 mod host;
 mod network;
 
 use std::time::Duration;
 
+pub use codec::Codec;
 pub use host::Host;
 pub use network::{Counts, Network, Path};
 use rrto_core::testing::link::{Params, Timeline, TimelineError};

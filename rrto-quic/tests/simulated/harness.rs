@@ -12,7 +12,7 @@ use rrto_core::testing::{Device, FakeDevice};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::testing::{Host, Network, Path};
 use rrto_quic::{
-    Admission, AsyncLink, ConnectError, Credentials, Gate, LinkConfig, Listener, Next, ProgramMemory,
+    Admission, AsyncLink, Coding, ConnectError, Credentials, Gate, LinkConfig, Listener, Next, ProgramMemory,
     ServeConfig, Session,
 };
 use tokio::sync::mpsc;
@@ -81,6 +81,8 @@ pub(crate) fn serve(network: &Network) -> SocketAddr {
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(30),
         max_connections: 1000,
+        // What payloads take on the link is what is looked at.
+        coding: Coding::Off,
     };
     let listener = Listener::bind_on(Arc::new(network.server()), config).unwrap();
     let address = listener.local_addr();
@@ -116,6 +118,7 @@ pub(crate) fn config(server: SocketAddr) -> LinkConfig {
         limits: ClientLimits::default(),
         connect_timeout: Duration::from_secs(20),
         silence_timeout: Duration::from_secs(30),
+        coding: Coding::Off,
         tap: None,
     }
 }
