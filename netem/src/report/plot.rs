@@ -37,7 +37,7 @@ const OTHERS: RGBColor = RGBColor(239, 180, 110);
 const ROAM: RGBColor = RGBColor(106, 27, 154);
 
 /// A plot shows no more points of a mode than this: the worst of each stretch of time.
-const MOST_POINTS: usize = 600;
+const MOST_POINTS: usize = 400;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
