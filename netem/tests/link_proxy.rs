@@ -121,3 +121,47 @@ fn a_taken_port_is_named() {
     let message = Proxy::start(config).unwrap_err().to_string();
     assert!(message.contains(&listen.to_string()), "{message}");
 }
+
+/// A client asks twice, before and after a change; where the server saw it each time.
+fn seen_before_and_after(change: &str) -> [SocketAddr; 2] {
+    let (server, client) = (socket(), socket());
+    let text = format!("[[step]]\nat_s = 0\n[[roam]]\nat_s = 0.2\nchange = \"{change}\"\n");
+    let scenario = Scenario::parse("roam.toml", &text).unwrap();
+    let proxy = Proxy::start(Config::new(server.local_addr().unwrap(), scenario, 1)).unwrap();
+    let ask = || {
+        client.send_to(b"where am I?", proxy.listen_addr()).unwrap();
+        let (_, from) = receive(&server);
+        server.send_to(b"there", from).unwrap();
+        assert_eq!(receive(&client), (b"there".to_vec(), proxy.listen_addr()));
+        from
+    };
+    let before = ask();
+    let begin = std::time::Instant::now();
+    while proxy.stats().roams == 0 {
+        assert!(begin.elapsed() < GIVE_UP_AFTER, "it does not roam");
+        std::thread::yield_now();
+    }
+    // What is sent to where the client was goes nowhere.
+    server.send_to(b"too late", before).unwrap();
+    let after = ask();
+    let stats = proxy.stop();
+    assert_eq!((stats.clients, stats.roams, stats.roams_failed), (1, 1, 0));
+    [before, after]
+}
+
+#[test]
+fn a_roam_changes_the_port_or_the_address() {
+    let [before, after] = seen_before_and_after("port");
+    assert!(before.ip() == after.ip() && before.port() != after.port(), "{before} {after}");
+    let [before, after] = seen_before_and_after("address");
+    assert!(before.ip() != after.ip() && after.ip().is_loopback(), "{before} {after}");
+}
+
+#[test]
+fn addresses_change_on_loopback_only() {
+    let text = "[[step]]\nat_s = 0\n[[roam]]\nat_s = 1\nchange = \"address\"\n";
+    let scenario = Scenario::parse("roam.toml", text).unwrap();
+    let elsewhere = "192.0.2.1:9".parse().unwrap();
+    let message = Proxy::start(Config::new(elsewhere, scenario, 1)).unwrap_err().to_string();
+    assert!(message.contains("only change their address"), "{message}");
+}

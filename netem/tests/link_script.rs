@@ -122,3 +122,72 @@ fn the_command_line_and_missing_files_are_named() {
     let message = Scenario::load(Path::new("no/such.toml")).unwrap_err().to_string();
     assert!(message.starts_with("no/such.toml: "), "{message}");
 }
+
+#[test]
+fn roams_and_others_and_the_experiment_are_read() {
+    let scenario = Scenario::parse(
+        "x.toml",
+        r#"
+        seed = 7
+        [run]
+        for_s = 12
+        modes = ["replay", "ideal"]
+        [workload]
+        recording = "other.calls"
+        period_ms = 33.3
+        [[step]]
+        at_s = 0
+        rate_mbps = 10
+        [[roam]]
+        at_s = 5
+        change = "address"
+        [[roam]]
+        at_s = 1
+        every_s = 3
+        times = 3
+        change = "port"
+        [[cross]]
+        way = "down"
+        flow = "constant"
+        rate_mbps = 2
+        "#,
+    )
+    .unwrap();
+    let roams: Vec<_> = scenario.roams().iter().map(|roam| (roam.at.as_secs(), roam.change)).collect();
+    use rrto_netem::script::Change::{Address, Port};
+    assert_eq!(roams, [(1, Port), (4, Port), (5, Address), (7, Port)]);
+    let [cross] = scenario.cross() else { panic!("{:?}", scenario.cross()) };
+    assert_eq!(
+        (cross.way, cross.flow),
+        (Way::Down, rrto_netem::link::Flow::Constant { rate_bps: 2_000_000 })
+    );
+    assert_eq!((scenario.seed(), scenario.run().length.as_secs(), scenario.run().modes.len()), (7, 12, 2));
+    assert_eq!(scenario.workload().period, Duration::from_micros(33_300));
+    // What is not said is as it always is.
+    assert_eq!((scenario.run().inferences, scenario.workload().own_cpu), (0, Duration::from_micros(1_580)));
+}
+
+#[test]
+fn errors_about_experiments_name_the_line() {
+    let cases = [
+        ("[run]\nfor_s = -1", "line 4", "0 to 86400 seconds"),
+        ("[run]\nmodes = [\"reply\"]", "line 4", "`replay`"),
+        ("[run]\nfor = 3", "line 4", "for_s"),
+        ("[run]\nfor_s = 3\nmeasure_from_s = 3", "run: ", "measure_from_s must come before for_s"),
+        ("[[roam]]\nat_s = 1", "line 3", "change"),
+        ("[[roam]]\nat_s = 1\nchange = \"name\"", "line 5", "`address`"),
+        ("[[roam]]\nat_s = 1\nchange = \"port\"\ntimes = 0", "line 6", "1 to 1000 times"),
+        ("[[cross]]\nway = \"up\"\nflow = \"cubic\"", "cross 1: ", "give every step a rate_mbps"),
+        ("[[cross]]\nway = \"up\"\nflow = \"constant\"", "cross 1: ", "a constant flow needs it"),
+        ("[[cross]]\nway = \"up\"\nflow = \"cubic\"\nfrom_s = 2\nuntil_s = 2", "cross 1: ", "until_s"),
+        ("[workload]\ndevice_ms = 1e9", "line 4", "milliseconds"),
+    ];
+    for (text, place, problem) in cases {
+        let text = format!("[[step]]\nat_s = 0\n{text}\n");
+        let message = Scenario::parse("x.toml", &text).unwrap_err().to_string();
+        assert!(
+            message.contains("x.toml: ") && message.contains(place) && message.contains(problem),
+            "{message}"
+        );
+    }
+}

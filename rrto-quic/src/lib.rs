@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bare;
 mod client;
 mod coding;
 mod hot;

@@ -1,7 +1,7 @@
 //! The thread that moves datagrams.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -16,6 +16,7 @@ use super::port::{Inbox, Origin, Port};
 use super::stats::{Stats, WayStats};
 use super::{Config, MAX_HELD_BYTES};
 use crate::link::{Direction, Verdict, Way};
+use crate::script::Roam;
 
 /// The most batches taken from one socket before others, and what is due, have their turn.
 const BATCHES_A_TURN: usize = 4;
@@ -70,7 +71,8 @@ struct Lane {
 impl Lane {
     fn new(config: &Config, way: Way) -> Self {
         Self {
-            model: Direction::new(config.scenario.timeline(way).clone(), config.seed, way),
+            model: Direction::new(config.scenario.timeline(way).clone(), config.seed, way)
+                .shared_with(config.scenario.cross()),
             held: BinaryHeap::new(),
             held_bytes: 0,
             next_number: 0,
@@ -154,6 +156,8 @@ pub(super) struct Engine {
     idle_timeout: Duration,
     listen: Port,
     flows: Flows,
+    /// Those that are still to come, in order of time.
+    roams: VecDeque<Roam>,
     up: Lane,
     down: Lane,
     ended: UnixStream,
@@ -176,6 +180,7 @@ impl Engine {
             idle_timeout: config.idle_timeout,
             listen: Port::new(socket)?,
             flows: Flows::new(config.to),
+            roams: config.scenario.roams().iter().copied().collect(),
             up: Lane::new(&config, Way::Up),
             down: Lane::new(&config, Way::Down),
             ended,
@@ -193,6 +198,7 @@ impl Engine {
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(TIMER_SLACK_NS));
         let mut housekeeping_at = HOUSEKEEPING_EVERY;
         while let Some(ready) = self.wait(housekeeping_at) {
+            self.roam();
             if ready.listen {
                 self.receive_up();
             }
@@ -224,7 +230,8 @@ impl Engine {
             ids.push(id);
             fds.push(PollFd::new(&flow.upstream, PollFlags::IN));
         }
-        let due = [self.up.next_due(), self.down.next_due(), Some(until)].into_iter().flatten().min();
+        let roam = self.roams.front().map(|roam| roam.at);
+        let due = [self.up.next_due(), self.down.next_due(), roam, Some(until)].into_iter().flatten().min();
         let sleep = due.unwrap_or(until).saturating_sub(self.now());
         // Both casts hold: the sleep is a second at most.
         let timeout = Timespec { tv_sec: sleep.as_secs() as _, tv_nsec: sleep.subsec_nanos() as _ };
@@ -237,6 +244,16 @@ impl Engine {
         let listen = ready.next() == Some(true);
         let flows = ids.into_iter().zip(ready).filter(|&(_, ready)| ready).map(|(id, _)| id).collect();
         Some(Ready { listen, flows })
+    }
+
+    /// Makes the changes of address that are due.
+    fn roam(&mut self) {
+        let now = self.now();
+        while self.roams.front().is_some_and(|roam| roam.at <= now)
+            && let Some(roam) = self.roams.pop_front()
+        {
+            self.flows.roam(roam.change);
+        }
     }
 
     fn receive_up(&mut self) {
@@ -297,10 +314,18 @@ impl Engine {
         self.down.stats.lost_before = self.flows.kernel_drops(&drops);
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        let now = self.now();
+        for lane in [&mut self.up, &mut self.down] {
+            // Others' traffic is computed as far as somebody asks.
+            lane.model.queued_bytes(now);
+            lane.stats.others_bytes = lane.model.others_bytes();
+        }
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.clients = self.flows.seen();
         shared.clients_evicted = self.flows.evicted;
+        shared.roams = self.flows.roams;
+        shared.roams_failed = self.flows.roams_failed;
         shared.up.clone_from(&self.up.stats);
         shared.down.clone_from(&self.down.stats);
     }

@@ -8,6 +8,10 @@ use std::time::Duration;
 use super::MAX_FLOWS;
 use super::kernel::Drops;
 use super::port::Port;
+use crate::script::Change;
+
+/// Addresses that clients roam through: 127.0.0.1 to 127.0.0.200.
+const LOOPBACK_ADDRESSES: u64 = 200;
 
 /// A flow's number; never used twice, so that what is held for a forgotten flow goes nowhere.
 pub(super) type FlowId = u64;
@@ -29,6 +33,11 @@ pub(super) struct Flows {
     by_id: HashMap<FlowId, Flow>,
     by_client: HashMap<SocketAddr, FlowId>,
     pub(super) evicted: u64,
+    /// Changes of addresses so far, and clients that took no part.
+    pub(super) roams: u64,
+    pub(super) roams_failed: u64,
+    /// How often it was the address that changed.
+    moves: u64,
     /// What the kernel dropped of those that are forgotten.
     forgotten_drops: u64,
 }
@@ -41,6 +50,9 @@ impl Flows {
             by_id: HashMap::new(),
             by_client: HashMap::new(),
             evicted: 0,
+            roams: 0,
+            roams_failed: 0,
+            moves: 0,
             forgotten_drops: 0,
         }
     }
@@ -89,6 +101,26 @@ impl Flows {
         Ok(id)
     }
 
+    /// Gives every client another socket towards the server. What the server sends to the old ones is lost.
+    pub(super) fn roam(&mut self, change: Change) {
+        self.roams += 1;
+        if change == Change::Address {
+            self.moves += 1;
+        }
+        let address = self.local_address();
+        let drops = Drops::read();
+        for flow in self.by_id.values_mut() {
+            // The old one is still bound, so that the new one has another port.
+            match UdpSocket::bind((address, 0)).and_then(Port::new) {
+                Ok(port) => {
+                    let old = std::mem::replace(&mut flow.upstream, port);
+                    self.forgotten_drops += drops.of(&old);
+                }
+                Err(_) => self.roams_failed += 1,
+            }
+        }
+    }
+
     /// Forgets who has been silent for `idle`.
     pub(super) fn expire(&mut self, now: Duration, idle: Duration) {
         let silent = |flow: &Flow| now.saturating_sub(flow.active_at) >= idle;
@@ -111,7 +143,10 @@ impl Flows {
     /// Loopback stays loopback, so that nothing outside can reach a link between two local processes.
     fn local_address(&self) -> IpAddr {
         match self.server.ip() {
-            IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V4(ip) if ip.is_loopback() => {
+                let last = u8::try_from(self.moves % LOOPBACK_ADDRESSES).unwrap_or_default();
+                Ipv4Addr::new(127, 0, 0, 1 + last).into()
+            }
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(ip) if ip.is_loopback() => Ipv6Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -14,13 +14,13 @@ mod port;
 mod stats;
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::script::Scenario;
+use crate::script::{Change, Scenario};
 use engine::Engine;
 pub use stats::{Dropped, Lateness, Stats, WayStats};
 
@@ -67,6 +67,14 @@ pub enum ProxyError {
         /// Why.
         reason: io::Error,
     },
+    /// The script moves clients to other addresses, and there are none.
+    #[error(
+        "{to}: clients can only change their address towards a server on 127.0.0.0/8; a change of the port works everywhere"
+    )]
+    NoAddresses {
+        /// The server.
+        to: SocketAddr,
+    },
     /// The system refuses something else.
     #[error("cannot start the link")]
     Start(#[from] io::Error),
@@ -87,6 +95,10 @@ impl Proxy {
     /// Starts a link. Its scenario's time 0 is now.
     pub fn start(config: Config) -> Result<Self, ProxyError> {
         let listen = config.listen;
+        let moves = config.scenario.roams().iter().any(|roam| roam.change == Change::Address);
+        if moves && !matches!(config.to.ip(), IpAddr::V4(ip) if ip.is_loopback()) {
+            return Err(ProxyError::NoAddresses { to: config.to });
+        }
         let socket = UdpSocket::bind(listen).map_err(|reason| ProxyError::Listen { listen, reason })?;
         let listen_addr = socket.local_addr()?;
         let (alive, ended) = UnixStream::pair()?;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::link::DropReason;
 
 /// What a link has done.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
     /// Seconds since the link's beginning.
     pub elapsed_s: f64,
@@ -15,6 +15,10 @@ pub struct Stats {
     pub clients: u64,
     /// Clients that were forgotten because there were too many.
     pub clients_evicted: u64,
+    /// Changes of all clients' addresses that the script wanted.
+    pub roams: u64,
+    /// Not the link's doing: clients that kept their address because the system gave no other.
+    pub roams_failed: u64,
     /// From the clients to the server.
     pub up: WayStats,
     /// From the server to the clients.
@@ -24,7 +28,7 @@ pub struct Stats {
 /// What one direction of a link has done.
 ///
 /// `sent` = `delivered` + the sum of `dropped` + what is still queued or propagating.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct WayStats {
     /// Datagrams that arrived at the link.
     pub sent: u64,
@@ -39,12 +43,14 @@ pub struct WayStats {
     /// Datagrams that the kernel dropped before the link saw them, because a socket buffer was full: not in `sent`, and not
     /// the link's doing. At least this many; looked up every second and at the end.
     pub lost_before: u64,
+    /// Payload and header bytes of others' traffic that shared the link; computed, never sent.
+    pub others_bytes: u64,
     /// How late datagrams were handed on, after the time the model says: what the emulation adds.
     pub lateness: Lateness,
 }
 
 /// Datagrams that were not handed on, by reason.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dropped {
     /// Larger than the MTU.
     pub too_big: u64,
@@ -63,7 +69,7 @@ pub struct Dropped {
 }
 
 /// How late datagrams were handed on.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lateness {
     /// The mean, in microseconds.
     pub mean_us: f64,

@@ -23,7 +23,13 @@
 //! ```
 //!
 //! A step changes what it names; all else stays as the step before left it. [`Settings`] has the keys.
+//!
+//! Beside the steps a file may have a `seed`, `[[roam]]` and `[[cross]]` ([`Roam`], [`Cross`]), and what an experiment over
+//! this link does: `[run]` and `[workload]` ([`Run`], [`Workload`]).
 
+mod checked;
+mod events;
+mod experiment;
 mod settings;
 
 use std::fs::File;
@@ -33,7 +39,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::link::{MAX_PIECES, Piece, Timeline, TimelineError, Way};
+use crate::link::{Cross, MAX_PIECES, Piece, Timeline, TimelineError, Way};
+pub use events::{Change, Roam};
+use events::{CrossKeys, RoamKeys};
+pub use experiment::{Mode, Run, Workload};
 pub use settings::Settings;
 
 /// The largest scenario file: far above any written by hand, so that a wrong file is not read into memory.
@@ -48,12 +57,20 @@ const MAX_SCRIPT_S: f64 = 86_400.0;
 /// The shortest time after which a script may repeat: a lap costs work, which must not grow without bound.
 const MIN_REPEAT_S: f64 = 0.01;
 
-/// What both directions of a link do over time.
+/// The seed of a scenario that names none.
+pub const DEFAULT_SEED: u64 = 1;
+
+/// What both directions of a link do over time, and what an experiment over it does.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     about: String,
+    seed: u64,
     up: Timeline,
     down: Timeline,
+    roams: Vec<Roam>,
+    cross: Vec<Cross>,
+    run: Run,
+    workload: Workload,
 }
 
 /// Why there is no scenario. Each says where and what to do.
@@ -110,11 +127,25 @@ struct Script {
     repeat_every_s: Option<f64>,
     #[serde(default = "yes")]
     shared_air: bool,
+    #[serde(default = "default_seed")]
+    seed: u64,
     step: Vec<toml::Table>,
+    #[serde(default)]
+    roam: Vec<RoamKeys>,
+    #[serde(default)]
+    cross: Vec<CrossKeys>,
+    #[serde(default)]
+    run: Run,
+    #[serde(default)]
+    workload: Workload,
 }
 
 fn yes() -> bool {
     true
+}
+
+fn default_seed() -> u64 {
+    DEFAULT_SEED
 }
 
 /// A step: the settings stand directly in its table, beside four keys of its own.
@@ -186,7 +217,28 @@ impl Scenario {
                 .map_err(|reason| ScriptError::Timeline { origin: origin.into(), reason })
         };
         let (up, down) = (timeline(Way::Up)?, timeline(Way::Down)?);
-        Ok(Self { about: script.about, up, down })
+        let has_rate = |way| {
+            let timeline = if way == Way::Up { &up } else { &down };
+            timeline.pieces().all(|piece| piece.params.rate_bps > 0)
+        };
+        let cross = script.cross.iter().enumerate().map(|(index, keys)| {
+            events::cross(keys, has_rate).map_err(|problem| value(format!("cross {}: ", index + 1), problem))
+        });
+        let cross = cross.collect::<Result<_, _>>()?;
+        if script.run.measure_from >= script.run.length || script.run.modes.is_empty() {
+            let problem = "measure_from_s must come before for_s, and modes must name at least one";
+            return Err(value("run: ".into(), problem.into()));
+        }
+        Ok(Self {
+            about: script.about,
+            seed: script.seed,
+            up,
+            down,
+            roams: events::roams(&script.roam),
+            cross,
+            run: script.run,
+            workload: script.workload,
+        })
     }
 
     /// A link that is always the same, in both directions. Errors name the command line.
@@ -200,12 +252,46 @@ impl Scenario {
         })?;
         let timeline = Timeline::constant(params)
             .map_err(|reason| ScriptError::Timeline { origin: origin(), reason })?;
-        Ok(Self { about: String::new(), up: timeline.clone(), down: timeline })
+        Ok(Self {
+            about: String::new(),
+            seed: DEFAULT_SEED,
+            up: timeline.clone(),
+            down: timeline,
+            roams: Vec::new(),
+            cross: Vec::new(),
+            run: Run::default(),
+            workload: Workload::default(),
+        })
     }
 
     /// What the file says the scenario is about; empty if it does not.
     pub fn about(&self) -> &str {
         &self.about
+    }
+
+    /// The seed of all randomness, if nobody wants another.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// When clients come to the server from elsewhere, in order of time.
+    pub fn roams(&self) -> &[Roam] {
+        &self.roams
+    }
+
+    /// Traffic of others.
+    pub fn cross(&self) -> &[Cross] {
+        &self.cross
+    }
+
+    /// How long an experiment takes.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// What program it runs.
+    pub fn workload(&self) -> &Workload {
+        &self.workload
     }
 
     /// What one direction does.

@@ -4,6 +4,7 @@
 //! `.ci/e2e.sh`'s.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod experiment;
 mod failures;
 mod harness;
 mod programs;

@@ -16,8 +16,11 @@
 //! All is decided when a datagram is enqueued, because the script is known in advance. Time is a [`Duration`]
 //! since the link's beginning and never goes backwards. Fades and stalls are drawn in time, never per datagram, so that
 //! they do not depend on the traffic.
+//!
+//! [`Cross`] traffic of others takes its place in the same queue, at its own times, as if it came from other senders.
 
 mod bursts;
+mod cross;
 mod timeline;
 
 use std::collections::VecDeque;
@@ -28,6 +31,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use bursts::Bursts;
+pub use cross::{CROSS_PAYLOAD_BYTES, Cross, Flow};
+use cross::{Fate, Source};
 pub use timeline::{Burst, Fade, MAX_PIECES, Outage, Params, Piece, Timeline, TimelineError};
 use timeline::{NEVER, nanos};
 
@@ -41,7 +46,7 @@ pub const MAX_QUEUED_DATAGRAMS: usize = 1 << 16;
 pub const JITTER_CAP: f64 = 8.0;
 
 /// Which way datagrams go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// From the client (the robot) to the server.
@@ -95,6 +100,9 @@ pub struct Direction {
     now: u64,
     last_departure: u64,
     last_delivery: u64,
+    way: Way,
+    others: Vec<Source>,
+    others_bytes: u64,
 }
 
 /// Independent random streams of one seed. Fades and stalls have one stream for each way, and one for both.
@@ -129,14 +137,59 @@ impl Direction {
             now: 0,
             last_departure: 0,
             last_delivery: 0,
+            way,
+            others: Vec::new(),
+            others_bytes: 0,
         }
+    }
+
+    /// The same direction, shared with those of `flows` that go its way.
+    #[must_use]
+    pub fn shared_with(mut self, flows: &[Cross]) -> Self {
+        let flows = flows.iter().filter(|cross| cross.way == self.way);
+        self.others.extend(flows.map(|cross| Source::new(*cross)));
+        self
+    }
+
+    /// Payload and header bytes of others' traffic that has been sent and not lost up to the latest call.
+    pub fn others_bytes(&self) -> u64 {
+        self.others_bytes
     }
 
     /// Takes a datagram of `payload_bytes` at time `now` and says what becomes of it.
     ///
     /// A `now` before that of an earlier call counts as the earlier call's.
     pub fn enqueue(&mut self, now: Duration, payload_bytes: usize) -> Verdict {
-        self.advance(nanos(now));
+        self.catch_up(nanos(now));
+        self.admit(payload_bytes)
+    }
+
+    /// Lets the others send what they do up to `now`.
+    fn catch_up(&mut self, now: u64) {
+        loop {
+            let next = self.others.iter().enumerate().map(|(index, source)| (source.due(), index)).min();
+            let Some((due, index)) = next.filter(|(due, _)| *due <= now) else { break };
+            self.advance(due);
+            let datagrams = self.others.get_mut(index).map_or(0, |source| source.act(due));
+            for _ in 0..datagrams {
+                let delay_ns = nanos(self.timeline.at(self.now).params.delay);
+                let fate = match self.admit(CROSS_PAYLOAD_BYTES) {
+                    Verdict::Deliver { at } => Fate::Arrives(nanos(at)),
+                    Verdict::Dropped(_) => Fate::Lost,
+                };
+                if matches!(fate, Fate::Arrives(_)) {
+                    self.others_bytes += (CROSS_PAYLOAD_BYTES + HEADER_BYTES) as u64;
+                }
+                if let Some(source) = self.others.get_mut(index) {
+                    source.sent(due, fate, delay_ns);
+                }
+            }
+        }
+        self.advance(now);
+    }
+
+    /// Takes a datagram now.
+    fn admit(&mut self, payload_bytes: usize) -> Verdict {
         let now = self.now;
         let wire_bytes = (payload_bytes as u64).saturating_add(HEADER_BYTES as u64);
 
@@ -177,7 +230,7 @@ impl Direction {
 
     /// The payload and header bytes that wait for the transmitter at time `now`.
     pub fn queued_bytes(&mut self, now: Duration) -> u64 {
-        self.advance(nanos(now));
+        self.catch_up(nanos(now));
         self.queued_bytes
     }
 

@@ -193,9 +193,19 @@ impl Timeline {
         self.shared_air
     }
 
+    /// After what time it begins again, if it does.
+    pub fn period(&self) -> Option<Duration> {
+        self.period.map(Duration::from_nanos)
+    }
+
     /// The pieces it is made of, ramps cut into stairs.
     pub fn pieces(&self) -> impl ExactSizeIterator<Item = Piece> {
         self.pieces.iter().map(|&(from, params)| Piece { from: Duration::from_nanos(from), params })
+    }
+
+    /// The parameters at some time since the beginning.
+    pub fn params(&self, at: Duration) -> Params {
+        self.at(nanos(at)).params
     }
 
     /// The parameters at `time`.

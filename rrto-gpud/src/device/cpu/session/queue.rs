@@ -71,7 +71,11 @@ impl Task {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     state: Mutex<QueueState>,
-    changed: Condvar,
+    /// Wakes workers: there is something to do, or nothing will come any more. One worker a task: all would wake for each
+    /// launch of a stream, whose next one can only begin when it has ended.
+    ready: Condvar,
+    /// Wakes the executor: a task has ended, or bytes were given back.
+    room: Condvar,
     /// The error that has made the context unusable.
     fault: Mutex<Option<CuResult>>,
     outcomes: Mutex<Vec<(u64, Outcome)>>,
@@ -117,7 +121,7 @@ impl Shared {
     pub(super) fn release_bytes(&self, bytes: u64) {
         let mut state = lock(&self.state);
         state.held_bytes = state.held_bytes.saturating_sub(bytes);
-        self.changed.notify_all();
+        self.room.notify_all();
     }
 
     fn work(&self) {
@@ -128,7 +132,7 @@ impl Shared {
                     return;
                 }
                 state.idle_workers += 1;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.idle_workers -= 1;
                 continue;
             };
@@ -136,8 +140,15 @@ impl Shared {
             let dependents = self.do_task(&task);
             state = lock(&self.state);
             state.outstanding -= 1;
+            // This worker goes on with one of them.
+            for _ in 1..dependents.len() {
+                self.ready.notify_one();
+            }
             state.ready.extend(dependents);
-            self.changed.notify_all();
+            if state.closed && state.outstanding == 0 {
+                self.ready.notify_all();
+            }
+            self.room.notify_all();
         }
     }
 
@@ -181,7 +192,7 @@ impl Queue {
     pub(super) fn hold_bytes(&self, bytes: u64) {
         let mut state = lock(&self.shared.state);
         while state.held_bytes > 0 && state.held_bytes.saturating_add(bytes) > self.max_held_bytes {
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.held_bytes += bytes;
     }
@@ -207,14 +218,14 @@ impl Queue {
         }
         let mut state = lock(&self.shared.state);
         while state.outstanding >= MAX_OUTSTANDING_TASKS {
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.outstanding += 1;
         if task.one_less() {
             state.ready.push_back(Arc::clone(&task));
+            drop(state);
+            self.shared.ready.notify_one();
         }
-        drop(state);
-        self.shared.changed.notify_all();
         Ok(task)
     }
 
@@ -246,7 +257,7 @@ impl Drop for Queue {
         self.shared.set_fault(CuResult::CONTEXT_IS_DESTROYED);
         self.shared.stop.store(true, Relaxed);
         lock(&self.shared.state).closed = true;
-        self.shared.changed.notify_all();
+        self.shared.ready.notify_all();
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
                 tracing::error!("a stream's thread has ended by a panic");
