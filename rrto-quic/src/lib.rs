@@ -19,6 +19,7 @@
 
 mod client;
 mod hot;
+pub mod relay;
 mod server;
 mod signal;
 mod staging;
