@@ -43,13 +43,14 @@ struct Run {
 }
 
 impl Unwrapped {
-    /// Takes the headers off what was received. Datagrams of the relay that are no data go to `control`. Gives how many
-    /// of the buffers are good now; some may be empty.
+    /// Takes the headers off what was received. What the relay sent and has no flow that `peer` knows goes to `control`. Gives how
+    /// many of the buffers are good now; some may be empty.
     pub(super) fn take(
         &mut self,
         bufs: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
         relay: Option<SocketAddr>,
+        peer: impl Fn(FlowId) -> Option<SocketAddr>,
         mut control: impl FnMut(&[u8]),
     ) -> usize {
         let mut good = 0;
@@ -57,7 +58,13 @@ impl Unwrapped {
             let in_place = self.waiting.is_empty();
             let len = meta.len.min(buf.len());
             if Some(meta.addr) == relay {
-                self.take_relayed(buf.get_mut(..len).unwrap_or_default(), meta, in_place, &mut control);
+                self.take_relayed(
+                    buf.get_mut(..len).unwrap_or_default(),
+                    meta,
+                    in_place,
+                    &peer,
+                    &mut control,
+                );
             } else if !in_place {
                 let bytes = buf.get(..len).unwrap_or_default().to_vec();
                 self.waiting.push_back(Run { meta: *meta, bytes });
@@ -72,35 +79,36 @@ impl Unwrapped {
         buf: &mut [u8],
         meta: &mut RecvMeta,
         in_place: bool,
+        peer: &impl Fn(FlowId) -> Option<SocketAddr>,
         control: &mut impl FnMut(&[u8]),
     ) {
         let (stride, ecn) = (meta.stride.max(1), meta.ecn);
-        let (mut kept, mut kept_flow, mut waiting_flow) = (0, None, None);
+        let (mut kept, mut kept_peer, mut waiting_peer) = (0, None, None);
         for start in (0..buf.len()).step_by(stride) {
             let content = start + HEADER_BYTES..buf.len().min(start + stride);
             let Some(datagram) = buf.get(start..content.end) else { break };
-            let Some(flow) = data(datagram) else {
+            let Some(from) = data(datagram).and_then(peer) else {
                 control(datagram);
                 continue;
             };
-            let is_next = in_place && waiting_flow.is_none() && kept_flow.is_none_or(|kept| kept == flow);
+            let is_next = in_place && waiting_peer.is_none() && kept_peer.is_none_or(|kept| kept == from);
             if is_next {
-                kept_flow = Some(flow);
+                kept_peer = Some(from);
                 let bytes = content.len();
                 buf.copy_within(content, kept);
                 kept += bytes;
                 continue;
             }
-            if waiting_flow.replace(flow) != Some(flow) {
-                self.waiting.push_back(Run { meta: described(flow, 0, stride, ecn), bytes: Vec::new() });
+            if waiting_peer.replace(from) != Some(from) {
+                self.waiting.push_back(Run { meta: described(from, 0, stride, ecn), bytes: Vec::new() });
             }
             if let Some(run) = self.waiting.back_mut() {
                 run.bytes.extend_from_slice(buf.get(content).unwrap_or_default());
             }
         }
         meta.len = kept;
-        if let Some(flow) = kept_flow {
-            *meta = described(flow, kept, stride, ecn);
+        if let Some(from) = kept_peer {
+            *meta = described(from, kept, stride, ecn);
         }
     }
 
@@ -121,10 +129,10 @@ impl Unwrapped {
     }
 }
 
-fn described(flow: FlowId, len: usize, stride: usize, ecn: Option<EcnCodepoint>) -> RecvMeta {
+fn described(addr: SocketAddr, len: usize, stride: usize, ecn: Option<EcnCodepoint>) -> RecvMeta {
     let stride = stride.saturating_sub(HEADER_BYTES).max(1);
     // QUIC would answer from the address that it came to; that is the relay's affair.
-    RecvMeta { addr: flow.address(), len, stride, ecn, dst_ip: None }
+    RecvMeta { addr, len, stride, ecn, dst_ip: None }
 }
 
 #[cfg(test)]
@@ -158,7 +166,10 @@ mod tests {
         let mut bufs: Vec<_> = memory.iter_mut().map(|memory| IoSliceMut::new(memory)).collect();
         let count = received.len().min(BUFFERS);
         let control = |datagram: &[u8]| controls.push(datagram.to_vec());
-        let mut good = unwrapped.take(&mut bufs[..count], &mut metas[..count], Some(relay()), control);
+        let mut good = {
+            let peer = |flow: FlowId| Some(flow.address());
+            unwrapped.take(&mut bufs[..count], &mut metas[..count], Some(relay()), peer, control)
+        };
         while good > 0 {
             for (meta, buf) in metas.iter().zip(&bufs).take(good) {
                 datagrams.extend(

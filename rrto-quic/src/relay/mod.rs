@@ -22,22 +22,25 @@
 //! from the same address changes nothing; from another it is not taken.
 //!
 //! **Flows.** A client's flow is the HMAC of a random number that it drew, so it stays the same wherever the client goes,
-//! and through a restart of the relay. It stands before each datagram (8 bytes), and QUIC sees it as the peer's
-//! address ([`FlowId::address`]), which therefore never changes: a client that moves is not even a migration for QUIC. Data from where the relay does
-//! not expect it is answered by `stray`, which makes its sender register at once.
+//! and through a restart of the relay. It stands before each datagram (8 bytes), and the server's QUIC sees it as the
+//! client's address ([`FlowId::address`]): a translator that forgets a client is not even a migration for QUIC. A client that takes another
+//! socket has another flow, as it would have another address. Data from where the relay does not expect it is answered by `stray`, which makes
+//! its sender register at once.
+//!
+//! **In this crate** a relay is a [`System`](crate::System) whose sockets put headers on and take them off, so everything
+//! above is as without one.
 
 mod address;
 mod batch;
-mod dial;
 mod key;
 mod registration;
 mod socket;
+mod system;
 pub mod wire;
 
 pub use address::{AddressError, RelayAddress, ServerAddress};
-pub use dial::RelayError;
-pub(crate) use dial::{dial, serve};
 pub use key::{RoomKey, RoomKeyError};
 pub use registration::{CLIENT_REFRESH, Registration, SERVER_REFRESH, Standing};
-pub use socket::RelaySocket;
+pub use system::RelayError;
+pub(crate) use system::{Relayed, Way};
 pub use wire::FlowId;

@@ -104,6 +104,11 @@ impl Registration {
         self.key.flow(self.party)
     }
 
+    /// As what it registers.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// How the party stands.
     pub fn standing(&self) -> Standing {
         self.standing

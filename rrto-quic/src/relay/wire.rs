@@ -59,6 +59,9 @@ impl FlowId {
     /// Bytes of it.
     pub const BYTES: usize = 7;
 
+    /// No client's: a client sees its server at this one's address, and never sees another flow.
+    pub const SERVER: FlowId = FlowId([0; FlowId::BYTES]);
+
     /// What stands before each of the flow's datagrams.
     pub fn header(self) -> [u8; HEADER_BYTES] {
         let mut header = [DATA; HEADER_BYTES];
