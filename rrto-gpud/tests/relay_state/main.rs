@@ -110,7 +110,7 @@ fn whoever_moves_is_forwarded_again_right_after_its_first_datagram() {
 fn a_room_has_one_server_until_it_leaves_or_falls_silent() {
     let mut relay = Relay::new(vec![room(1)], LIMITS).unwrap();
     let mut now = SECOND;
-    let mut server = |relay: &mut Relay, now, party, leaving| {
+    let server = |relay: &mut Relay, now, party, leaving| {
         register(relay, now, party, 1, Register { leaving, ..wish(Role::Server, party) }, 1)
     };
     assert!(is_registered(&server(&mut relay, now, 1, false)));
