@@ -44,7 +44,7 @@ const REGISTERED: u8 = 3;
 const REFUSED: u8 = 4;
 const STRAY: u8 = 5;
 
-/// The first six bytes of every flow's address: 100::/64 is for packets that are to be discarded (RFC 6666), so nothing
+/// The first half of every flow's address: 100::/64 is for packets that are to be discarded (RFC 6666), so nothing
 /// gets anywhere if one is ever taken for a real one.
 const PREFIX: [u8; 8] = [1, 0, 0, 0, 0, 0, 0, 0];
 
