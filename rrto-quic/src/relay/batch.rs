@@ -154,8 +154,11 @@ mod tests {
         ([192, 0, 2, 1], 7787).into()
     }
 
-    /// Everything that comes out: who sent it, and what.
-    fn unwrap_all(received: &[(SocketAddr, usize, Vec<u8>)]) -> (Vec<(SocketAddr, Vec<u8>)>, Vec<Vec<u8>>) {
+    /// Who sent it, and what.
+    type Datagram = (SocketAddr, Vec<u8>);
+
+    /// Everything that comes out: datagrams, and what is the relay's own.
+    fn unwrap_all(received: &[(SocketAddr, usize, Vec<u8>)]) -> (Vec<Datagram>, Vec<Vec<u8>>) {
         let (mut unwrapped, mut datagrams, mut controls) = (Unwrapped::default(), Vec::new(), Vec::new());
         let mut memory = vec![vec![0; BUFFER_BYTES]; BUFFERS];
         let mut metas = vec![RecvMeta::default(); BUFFERS];
