@@ -50,7 +50,7 @@ Quick start:
 /// Both dial this relay. It forwards only between those who prove that they know a room's secret, and sees nothing
 /// of what they say: that is encrypted from program to server, as without a relay.
 #[derive(Parser, Clone, Debug, PartialEq)]
-#[command(name = "rrto-gpud relay", version, after_help = QUICK_START)]
+#[command(name = "rrto-gpud relay", bin_name = "rrto-gpud relay", version, after_help = QUICK_START)]
 pub struct RelayArgs {
     /// UDP address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_RELAY_PORT)))]

@@ -76,6 +76,8 @@ fn a_relay_is_another_command() {
     assert_eq!((args.limits().flow_bytes_per_s, args.limits().total_bytes_per_s), (1_000_000, 2_000_000));
     assert_eq!(RelayArgs::of(["rrto-gpud", "--certs", "relay"].map(Into::into)), None);
     RelayArgs::command().debug_assert();
+    let help = RelayArgs::try_parse_from(["rrto-gpud", "--help"]).unwrap_err().to_string();
+    assert!(help.contains("Usage: rrto-gpud relay [OPTIONS]"), "{help}");
     assert!(Args::command().render_help().to_string().contains("rrto-gpud relay --help"));
     for (line, kind) in [
         ("", ErrorKind::MissingRequiredArgument),
