@@ -27,6 +27,7 @@ const DIRECTORY_IN_HOME: &str = ".config/rrto";
 /// DIR/ca.key            stays here: whoever has it can make certificates
 /// DIR/server.pem, .key  to the server
 /// DIR/robots/NAME.pem, .key  to the robot NAME
+/// DIR/rooms/NAME.key    to the relay, and to the server and robots that meet there
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
@@ -69,6 +70,12 @@ impl Files {
     #[must_use]
     pub fn robot(&self, name: &str) -> Identity {
         Identity::new(&self.robots_dir(), name)
+    }
+
+    /// The secret of the relay's room `name`: 64 hexadecimal digits.
+    #[must_use]
+    pub fn room(&self, name: &str) -> PathBuf {
+        self.dir.join("rooms").join(format!("{name}.key"))
     }
 
     /// Names of the robots that have a certificate here, sorted.
@@ -172,6 +179,11 @@ impl Pending {
         let file = |path: &Path, contents, mode| PendingFile { path: path.to_owned(), contents, mode };
         let key = file(&identity.key, key, KEY_MODE);
         Self { files: vec![key, file(&identity.certificate, certificate, CERTIFICATE_MODE)] }
+    }
+
+    /// A secret, to be written to `path`.
+    pub(crate) fn secret(path: PathBuf, contents: String) -> Self {
+        Self { files: vec![PendingFile { path, contents, mode: KEY_MODE }] }
     }
 
     /// Adds `other`'s files.

@@ -2,7 +2,7 @@
 //!
 //! Server and robots prove to each other that one authority has signed them
 //! (mutual TLS). [`create_all`] makes everything at once, [`add_robot`] makes
-//! another robot's certificate later; [`Authority`] is what both are made of.
+//! another robot's certificate later, [`add_room`] the secret of a relay's room; [`Authority`] is what both are made of.
 //!
 //! Everything lies in one directory as PEM files, see [`Files`]. Keys are
 //! ECDSA P-256. A file that exists is never overwritten, and what a call has
@@ -23,6 +23,11 @@ pub use files::{Files, Identity, RobotError};
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use files::Pending;
+use names::check_room;
 
 /// The name that every server certificate carries beside the names given: robots ask for it instead of the server's
 /// address, which changes when a robot roams or a server moves.
@@ -66,6 +71,25 @@ pub fn create_all<S: AsRef<str>, R: AsRef<str>>(
 /// As [`Authority::open`] and [`Authority::issue_robot`].
 pub fn add_robot(dir: impl Into<PathBuf>, name: &str) -> Result<Identity, CertsError> {
     Authority::open(dir)?.issue_robot(name)
+}
+
+/// Bytes of a room's secret: as many as HMAC-SHA256 has of security.
+const ROOM_SECRET_BYTES: usize = 32;
+
+/// Makes the secret of a relay's room, at random, and says where it is. It has nothing to do with certificates: the relay
+/// must know it, and must not be able to make any.
+///
+/// # Errors
+/// If the name is not safe as a file's name, or the file exists or cannot be written.
+pub fn add_room(dir: impl Into<PathBuf>, name: &str) -> Result<PathBuf, CertsError> {
+    check_room(name)?;
+    let mut secret = [0; ROOM_SECRET_BYTES];
+    SystemRandom::new().fill(&mut secret).map_err(|_| CertsError::NoRandomness)?;
+    let mut digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.push('\n');
+    let path = Files::new(dir).room(name);
+    Pending::secret(path.clone(), digits).write()?;
+    Ok(path)
 }
 
 /// Why certificates could not be made, and what to do about it.
@@ -131,6 +155,9 @@ pub enum CertsError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// There is nothing to make a secret of.
+    #[error("the system gives no random bytes")]
+    NoRandomness,
     /// The generator failed.
     #[error("cannot make a certificate: {0}")]
     Generate(#[from] rcgen::Error),

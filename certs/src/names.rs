@@ -13,12 +13,21 @@ const MAX_LABEL_BYTES: usize = 63;
 
 /// Refuses a robot's name that is not safe as a file's name and in logs.
 pub(crate) fn check_robot(name: &str) -> Result<(), CertsError> {
+    check_file_name("a robot", name)
+}
+
+/// Refuses a room's name, by the same rule.
+pub(crate) fn check_room(name: &str) -> Result<(), CertsError> {
+    check_file_name("a room", name)
+}
+
+fn check_file_name(what: &'static str, name: &str) -> Result<(), CertsError> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let good = name.len() <= MAX_COMMON_NAME_CHARS
         && name.bytes().all(inner)
         && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let rule = "use 1 to 64 letters, digits, '-', '_' and '.', starting with a letter or digit";
-    check(good, "a robot", name, rule)
+    check(good, what, name, rule)
 }
 
 /// Refuses an authority's name that does not fit a certificate.

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rrto_certs::{Authority, CertsError, Files, Identity, RobotError, Validity, add_robot, create_all};
+use rrto_certs::{
+    Authority, CertsError, Files, Identity, RobotError, Validity, add_robot, add_room, create_all,
+};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -281,4 +283,21 @@ fn the_default_directory_is_in_the_home() {
     assert_eq!(in_home("/home/spot"), Some(Files::new("/home/spot/.config/rrto")));
     assert_eq!(in_home(""), None);
     assert_eq!(Files::in_home(None), None);
+}
+
+#[test]
+fn a_rooms_secret_is_its_owners_only_and_never_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["one", "two.b"].map(|name| add_room(dir.path(), name).unwrap());
+    assert_eq!(paths, ["one", "two.b"].map(|name| Files::new(dir.path()).room(name)));
+    let texts = paths.each_ref().map(|path| fs::read_to_string(path).unwrap());
+    assert_ne!(texts[0], texts[1]);
+    for (path, text) in paths.iter().zip(&texts) {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(text.ends_with('\n') && text.trim().len() == 64, "{text:?}");
+        assert!(text.trim().bytes().all(|digit| digit.is_ascii_hexdigit()));
+    }
+    assert!(matches!(add_room(dir.path(), "one"), Err(CertsError::Exists { .. })));
+    assert!(matches!(add_room(dir.path(), "../one"), Err(CertsError::BadName { .. })));
+    assert_eq!(fs::read_to_string(&paths[0]).unwrap(), texts[0]);
 }

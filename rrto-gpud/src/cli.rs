@@ -1,16 +1,20 @@
 //! The command line.
 
+mod relay;
 mod units;
 mod worker;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 use rrto_quic::Credentials;
+use rrto_quic::relay::RelayAddress;
 use tracing::level_filters::LevelFilter;
 
+pub use relay::RelayArgs;
 pub use worker::WorkerArgs;
 
 /// UDP port that the daemon listens on unless told otherwise. Not registered with IANA for anything.
@@ -32,6 +36,8 @@ Quick start:
   rrto-gpud --device cpu --certs DIR          serve the software GPU
   rrto run --server HOST:7786 -- PROGRAM      run a CUDA program on it, from any machine that has
                                               ca.pem and a robot's certificate from DIR
+
+Where robots cannot reach this machine: rrto-gpud relay --help
 
 Prometheus reads http://127.0.0.1:9464/metrics if started with --metrics 9464.
 End it with Ctrl-C or SIGTERM: running programs are told, and everything on the device is freed.";
@@ -62,6 +68,10 @@ pub struct Args {
     /// Directory with ca.pem, server.pem and server.key, as `rrto certs DIR` makes them
     #[arg(long, value_name = "DIR")]
     pub certs: PathBuf,
+
+    /// Be reached through a relay too, as relay://HOST:PORT/ROOM; the room's secret is rooms/ROOM.key beside ca.pem
+    #[arg(long, value_name = "ADDRESS")]
+    pub relay: Option<RelayAddress>,
 
     /// How many programs may be connected at a time
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_SESSIONS,
@@ -100,16 +110,28 @@ pub enum Invocation {
     Serve(Args),
     /// To be one session's worker of a server.
     Work(WorkerArgs),
+    /// To be a relay.
+    Relay(RelayArgs),
 }
 
 impl Invocation {
     /// Reads the command line; ends the process, with an explanation, if it is not a proper one.
     pub fn parse() -> Self {
-        match WorkerArgs::of(std::env::args_os()) {
-            Some(line) => Invocation::Work(WorkerArgs::parse_from(line)),
-            None => Invocation::Serve(Args::parse()),
+        if let Some(line) = WorkerArgs::of(std::env::args_os()) {
+            Invocation::Work(WorkerArgs::parse_from(line))
+        } else if let Some(line) = RelayArgs::of(std::env::args_os()) {
+            Invocation::Relay(RelayArgs::parse_from(line))
+        } else {
+            Invocation::Serve(Args::parse())
         }
     }
+}
+
+/// `line` without its first argument, if that is `word`.
+fn after(word: &str, line: impl IntoIterator<Item = OsString>) -> Option<Vec<OsString>> {
+    let mut line = line.into_iter();
+    let program = line.next()?;
+    (line.next()? == word).then(|| std::iter::once(program).chain(line).collect())
 }
 
 /// What to execute on.

@@ -71,14 +71,18 @@ impl Daemon {
             start_metrics(address)?;
         }
         let limits = Limits { memory_bytes: args.session_memory.unwrap_or(u64::MAX), ..Limits::default() };
-        let listener = Listener::bind(ServeConfig {
+        let serve = ServeConfig {
             listen: args.listen,
             credentials: args.credentials(),
             limits: ServerLimits::default(),
             idle_timeout: args.session_idle,
             max_connections: args.max_sessions.saturating_add(SPARE_CONNECTIONS),
             coding: Coding::Auto,
-        })?;
+        };
+        let listener = match &args.relay {
+            Some(relay) => Listener::bind_behind(relay, serve)?,
+            None => Listener::bind(serve)?,
+        };
         let gate = Arc::new(Gate::new(Arc::clone(&device), limits, args.max_sessions));
         Ok(Daemon { listener, device, gate })
     }
@@ -107,7 +111,11 @@ impl Daemon {
     }
 }
 
-fn start_metrics(address: SocketAddr) -> Result<(), StartError> {
+/// Serves metrics as long as the process lives. Must be called inside a Tokio runtime, once per process.
+///
+/// # Errors
+/// The address is not free or not this machine's.
+pub fn start_metrics(address: SocketAddr) -> Result<(), StartError> {
     let failed = |source| StartError::Metrics { address, source };
     let (recorder, serving) = metrics::exporter(address).map_err(failed)?;
     ::metrics::set_global_recorder(recorder).map_err(|error| failed(error.into()))?;

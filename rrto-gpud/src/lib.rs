@@ -6,6 +6,7 @@
 //! gate      who gets a session
 //! session   one session: its thread, its end, its faults
 //! executor  issues operators in order, polls for completions
+//! relay/    a server of another kind: forwards to servers that nobody reaches otherwise
 //! device/   what executes: a GPU, or the software GPU; in this process, or in one for each session
 //! ```
 //!
@@ -23,4 +24,5 @@ pub mod device;
 pub mod executor;
 pub mod gate;
 pub mod metrics;
+pub mod relay;
 pub mod session;

@@ -10,12 +10,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use rrto_gpud::cli::{Args, DeviceKind, Invocation, WorkerArgs};
-use rrto_gpud::daemon::Daemon;
+use rrto_gpud::cli::{Args, DeviceKind, Invocation, RelayArgs, WorkerArgs};
+use rrto_gpud::daemon::{Daemon, start_metrics};
 use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::device::cuda::CudaDevice;
 use rrto_gpud::device::process::{ProcessDevice, WorkerCommand, worker};
 use rrto_gpud::device::{Device, DeviceError};
+use rrto_gpud::relay::{self, Relay, RelayServer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -31,6 +32,10 @@ fn main() -> ExitCode {
         Invocation::Serve(args) => {
             start_log(args.log_level);
             run(&args)
+        }
+        Invocation::Relay(args) => {
+            start_log(args.log_level);
+            relay(&args)
         }
         Invocation::Work(args) => {
             start_log(args.log_level);
@@ -60,7 +65,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
         // These errors have their causes in their texts already.
         let daemon = Daemon::start(args, open_device(args)?).map_err(|error| anyhow!("{error}"))?;
-        announce(&daemon).context("cannot write to stdout")?;
+        announce(&format!("listening on {} (device {})", daemon.local_addr(), daemon.device_name()))?;
         daemon.serve(first_of(interrupt, terminate)).await;
         Ok(())
     })
@@ -86,6 +91,26 @@ fn open_device(args: &Args) -> anyhow::Result<Arc<dyn Device>> {
     })
 }
 
+/// Is a relay. One thread: it waits for the network and nothing else.
+fn relay(args: &RelayArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+        if let Some(address) = args.metrics {
+            start_metrics(address).map_err(|error| anyhow!("{error}"))?;
+        }
+        let rooms = relay::load(&args.rooms).map_err(|error| anyhow!("{error}"))?;
+        let count = rooms.len();
+        let server =
+            RelayServer::bind(args.listen, Relay::new(rooms, args.limits())?).with_context(|| {
+                format!("cannot listen on UDP {}; give another address with --listen", args.listen)
+            })?;
+        announce(&format!("relay listening on {} (rooms {count})", server.local_addr()?))?;
+        server.serve(first_of(interrupt, terminate)).await.context("the relay's socket failed")
+    })
+}
+
 /// Is one session's worker: the socket to the server is the standard input.
 fn work(args: &WorkerArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
@@ -104,10 +129,9 @@ fn work(args: &WorkerArgs) -> anyhow::Result<()> {
 }
 
 /// The one line on stdout, for people and for scripts that wait for it.
-fn announce(daemon: &Daemon) -> std::io::Result<()> {
+fn announce(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "rrto-gpud listening on {} (device {})", daemon.local_addr(), daemon.device_name())?;
-    stdout.flush()
+    writeln!(stdout, "rrto-gpud {text}").and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 
 /// Ready at the first of the two signals; the next one ends the process at once.

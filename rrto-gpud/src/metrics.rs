@@ -47,6 +47,12 @@ define_metrics! {
     GRAPH_BUILDS = describe_counter "rrto_graph_builds_total", Count, "CUDA graphs that were built.";
     GRAPH_LAUNCHES = describe_counter "rrto_graph_launches_total", Count, "CUDA graphs that were launched.";
     GRAPH_PATCHES = describe_counter "rrto_graph_patches_total", Count, "Kernel nodes of CUDA graphs that were changed before a launch.";
+    RELAY_CLIENTS = describe_gauge "rrto_relay_clients", Count, "Clients that a relay forwards for now.";
+    RELAY_SERVERS = describe_gauge "rrto_relay_servers", Count, "Rooms of a relay that have a server now.";
+    RELAY_DATAGRAMS = describe_counter "rrto_relay_datagrams_total", Count, "Datagrams that a relay has forwarded.";
+    RELAY_BYTES = describe_counter "rrto_relay_bytes_total", Bytes, "Bytes of UDP payload that a relay has forwarded.";
+    RELAY_DROPPED = describe_counter "rrto_relay_dropped_total" {"why"}, Count, "Datagrams that a relay has not forwarded.";
+    RELAY_REGISTRATIONS = describe_counter "rrto_relay_registrations_total" {"outcome"}, Count, "Registrations at a relay, renewals among them.";
     EXECUTE = describe_histogram "rrto_execute_seconds", Seconds, "Time to issue an operator, without what the device does later.";
 }
 

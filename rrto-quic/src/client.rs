@@ -34,7 +34,7 @@ const LOOKS_BETWEEN_CLOCKS: u32 = 32;
 /// Where to connect, as whom, and how long to be patient.
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
-    /// HOST:PORT.
+    /// HOST:PORT, or `relay://HOST:PORT/ROOM` ([`ServerAddress`](crate::relay::ServerAddress)).
     pub server: String,
     /// This robot's.
     pub credentials: Credentials,

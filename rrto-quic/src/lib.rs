@@ -21,6 +21,7 @@ pub mod bare;
 mod client;
 mod coding;
 mod hot;
+pub mod relay;
 mod server;
 mod signal;
 mod staging;

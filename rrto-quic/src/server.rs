@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::coding::Coding;
 use crate::hot::Hot;
+use crate::relay::{RelayAddress, Relayed, RoomKeyError};
 use crate::signal::Signal;
 use crate::staging::Staging;
 use crate::system::{OperatingSystem, System};
@@ -52,6 +53,9 @@ pub enum ServeError {
     /// The server's certificate files cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// The secret of the relay's room cannot be used.
+    #[error(transparent)]
+    Room(#[from] RoomKeyError),
     /// The address cannot be had.
     #[error("cannot listen on UDP {address}: {source}")]
     Listen {
@@ -310,6 +314,15 @@ impl Listener {
     /// Unusable credentials or address.
     pub fn bind(config: ServeConfig) -> Result<Listener, ServeError> {
         Listener::bind_on(Arc::new(OperatingSystem), config)
+    }
+
+    /// As [`Listener::bind`]; clients reach it through `relay` too, from when on that answers.
+    ///
+    /// # Errors
+    /// Unusable credentials, room's secret or address.
+    pub fn bind_behind(relay: &RelayAddress, config: ServeConfig) -> Result<Listener, ServeError> {
+        let relayed = Relayed::server(Arc::new(OperatingSystem), relay, &config.credentials)?;
+        Listener::bind_on(Arc::new(relayed), config)
     }
 
     /// As [`Listener::bind`], with `system`'s socket and threads.

@@ -25,6 +25,7 @@ fn a_short_line_is_enough() {
     assert_eq!(args.device, DeviceKind::Cpu);
     assert_eq!(args.listen.port(), DEFAULT_PORT);
     assert_eq!((args.session_memory, args.metrics, args.in_process), (None, None, false));
+    assert_eq!(args.relay, None);
     assert_eq!(args.session_idle, Duration::from_secs(30));
     let credentials = args.credentials();
     assert_eq!(credentials.ca, PathBuf::from("c/ca.pem"));
@@ -35,13 +36,14 @@ fn a_short_line_is_enough() {
 #[test]
 fn everything_can_be_given() {
     let line = "--device cuda --gpu 2 --in-process --listen [::1]:99 --certs c --max-sessions 3 --session-memory 4GiB \
-                --session-idle 1.5 --metrics 9464 --log-level debug";
+                --session-idle 1.5 --relay relay://r:1/a --metrics 9464 --log-level debug";
     let expected = Args {
         device: DeviceKind::Cuda,
         gpu: 2,
         in_process: true,
         listen: "[::1]:99".parse().unwrap(),
         certs: "c".into(),
+        relay: Some("relay://r:1/a".parse().unwrap()),
         max_sessions: 3,
         session_memory: Some(4 << 30),
         session_idle: Duration::from_millis(1500),
@@ -67,6 +69,28 @@ fn a_worker_is_told_what_its_server_was() {
 }
 
 #[test]
+fn a_relay_is_another_command() {
+    let line = ["rrto-gpud", "relay", "--rooms", "r", "--client-mbit", "8", "--total-mbit", "16"];
+    let args = RelayArgs::try_parse_from(RelayArgs::of(line.map(Into::into)).unwrap()).unwrap();
+    assert_eq!((args.listen.port(), args.rooms.as_path()), (DEFAULT_PORT + 1, "r".as_ref()));
+    assert_eq!((args.limits().flow_bytes_per_s, args.limits().total_bytes_per_s), (1_000_000, 2_000_000));
+    assert_eq!(RelayArgs::of(["rrto-gpud", "--certs", "relay"].map(Into::into)), None);
+    RelayArgs::command().debug_assert();
+    let help = RelayArgs::try_parse_from(["rrto-gpud", "--help"]).unwrap_err().to_string();
+    assert!(help.contains("Usage: rrto-gpud relay [OPTIONS]"), "{help}");
+    assert!(Args::command().render_help().to_string().contains("rrto-gpud relay --help"));
+    for (line, kind) in [
+        ("", ErrorKind::MissingRequiredArgument),
+        ("--rooms r --client-mbit 0", ErrorKind::ValueValidation),
+        ("--rooms r --room-clients 0", ErrorKind::ValueValidation),
+        ("--rooms r --source-clients 65537", ErrorKind::ValueValidation),
+    ] {
+        let line = std::iter::once("rrto-gpud relay").chain(line.split_whitespace());
+        assert_eq!(RelayArgs::try_parse_from(line).unwrap_err().kind(), kind);
+    }
+}
+
+#[test]
 fn mistakes_are_told() {
     use ErrorKind::*;
     for (line, kind) in [
@@ -79,6 +103,7 @@ fn mistakes_are_told() {
         ("--certs c --session-idle nan", ValueValidation),
         ("--certs c --metrics here", ValueValidation),
         ("--certs c --listen 7786", ValueValidation),
+        ("--certs c --relay r:1", ValueValidation),
         ("--certs c --log-level loud", ValueValidation),
         ("--certs c more", UnknownArgument),
     ] {

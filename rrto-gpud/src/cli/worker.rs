@@ -50,8 +50,6 @@ impl WorkerArgs {
 
     /// A worker's command line, for the parser, if `line` is one.
     pub(super) fn of(line: impl IntoIterator<Item = OsString>) -> Option<Vec<OsString>> {
-        let mut line = line.into_iter();
-        let program = line.next()?;
-        (line.next()? == WORKER).then(|| std::iter::once(program).chain(line).collect())
+        super::after(WORKER, line)
     }
 }

@@ -15,7 +15,7 @@ use rrto_gpud::device::Limits;
 use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::gate::Gate;
 use rrto_quic::{
-    Coding, ConnectError, Credentials, Link, LinkConfig, Listener, ProgramMemory, ServeConfig, Submission,
+    Coding, ConnectError, Credentials, Link, LinkConfig, Listener, ProgramMemory, ServeConfig, ServeError, Submission,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -46,13 +46,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(max_sessions: u32, limits: Limits, idle_timeout: Duration) -> Self {
-        let certificates = certificates();
+        Self::start_on(certificates(), max_sessions, limits, idle_timeout, Listener::bind)
+    }
+
+    /// With these certificates, and listening as `listen` says.
+    pub(crate) fn start_on(
+        certificates: TempDir,
+        max_sessions: u32,
+        limits: Limits,
+        idle_timeout: Duration,
+        listen: impl FnOnce(ServeConfig) -> Result<Listener, ServeError>,
+    ) -> Self {
         let files = rrto_certs::Files::new(certificates.path());
         let server = files.server();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let _inside = runtime.enter();
-        let listener = Listener::bind(ServeConfig {
+        let listener = listen(ServeConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             credentials: Credentials {
                 ca: files.authority().certificate,
@@ -101,7 +111,11 @@ impl ProgramMemory for Delivered {
 }
 
 impl Program {
-    pub(crate) fn connect(server: SocketAddr, certificates: &Path, mode: Mode) -> Result<Self, ConnectError> {
+    pub(crate) fn connect(
+        server: impl ToString,
+        certificates: &Path,
+        mode: Mode,
+    ) -> Result<Self, ConnectError> {
         let config = LinkConfig {
             server: server.to_string(),
             credentials: robot_credentials(certificates),

@@ -21,7 +21,7 @@ const SILENCE_TIMEOUT_MS: u64 = 10_000;
 /// What the environment says.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
-    /// `RRTO_SERVER`, HOST:PORT.
+    /// `RRTO_SERVER`, HOST:PORT or relay://HOST:PORT/ROOM.
     pub(super) server: String,
     /// The robot's in `RRTO_CERTS`, or `~/.config/rrto`.
     pub(super) credentials: Credentials,

@@ -2,6 +2,7 @@
 
 use quinn::ConnectionError;
 
+use crate::relay::RelayError;
 use crate::tls::CredentialsError;
 
 /// Why there is no link.
@@ -11,7 +12,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     /// The server's name means nothing.
-    #[error("cannot find the server {server}: {reason} (expected HOST:PORT)")]
+    #[error("cannot find the server {server}: {reason} (expected HOST:PORT, or relay://HOST:PORT/ROOM)")]
     Address {
         /// As configured.
         server: String,
@@ -27,6 +28,9 @@ pub enum ConnectError {
         /// As configured.
         server: String,
     },
+    /// There is no way through the relay.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     /// One side does not accept the other's certificate.
     #[error(
         "{server} and this robot do not accept each other's certificates ({reason}): use certificates of the same authority on both sides"

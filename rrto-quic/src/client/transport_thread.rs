@@ -1,6 +1,5 @@
 //! The thread that owns the connection. It drains the engine and feeds it; nothing else touches the network.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::{ConnectError, LinkConfig, Shared, resolve};
 use crate::coding::{Coder, Coding};
+use crate::relay::{AddressError, ServerAddress, Way};
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
 use crate::system::System;
 use crate::tls::SERVER_NAME;
@@ -43,7 +43,7 @@ pub(super) async fn carry(
     system: Arc<dyn System>,
 ) {
     let _ended = Ended(shared.clone());
-    let outcome = run(&shared, config, client_config, &*system).await;
+    let outcome = run(&shared, config, client_config, &system).await;
     let mut state = shared.lock();
     match outcome {
         Ok(()) => {}
@@ -73,7 +73,7 @@ async fn run(
     shared: &Arc<Shared>,
     config: LinkConfig,
     client: quinn::ClientConfig,
-    system: &dyn System,
+    system: &Arc<dyn System>,
 ) -> Result<(), Failure> {
     let connection = connect(&config, client, system).await.map_err(Failure::Connect)?;
     let _ = shared.connection.set(connection.clone());
@@ -100,19 +100,23 @@ async fn run(
 async fn connect(
     config: &LinkConfig,
     mut client: quinn::ClientConfig,
-    system: &dyn System,
+    system: &Arc<dyn System>,
 ) -> Result<Connection, ConnectError> {
-    let mut failure = ConnectError::Timeout { server: config.server.clone() };
-    for address in resolve(&config.server)? {
-        let local: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let endpoint = transport::endpoint(system, local, None)?;
-        client.transport_config(transport::parameters(system, address, config.silence_timeout, true, false));
-        let connecting = endpoint.connect_with(client.clone(), address, SERVER_NAME).map_err(|error| {
-            ConnectError::Address { server: config.server.clone(), reason: error.to_string() }
-        })?;
+    let (name, silence) = (&config.server, config.silence_timeout);
+    let unusable = |reason: String| ConnectError::Address { server: name.clone(), reason };
+    let server: ServerAddress = name.parse().map_err(|error: AddressError| unusable(error.to_string()))?;
+    let mut failure = ConnectError::Timeout { server: name.clone() };
+    for address in resolve(server.host_and_port())? {
+        let way = Way::to(&server, address, system, &config.credentials)?;
+        let endpoint = transport::endpoint(&*way.system, way.local, None)?;
+        if let Err(error) = way.ready().await {
+            failure = error.into();
+            continue;
+        }
+        client.transport_config(transport::parameters(&*way.system, way.server, silence, true, false));
+        let connecting = endpoint
+            .connect_with(client.clone(), way.server, SERVER_NAME)
+            .map_err(|error| unusable(error.to_string()))?;
         match connecting.await {
             Ok(connection) => return Ok(connection),
             Err(error) => failure = ConnectError::of(&config.server, &error),

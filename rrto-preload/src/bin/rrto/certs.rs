@@ -30,23 +30,28 @@ pub(crate) struct CertsArgs {
     /// Make a certificate for one more robot, with the authority that is in the directory
     #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "robot"])]
     add_robot: Option<String>,
+    /// Make the secret of a relay's room, by which server and robots behind address translators meet
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "robot", "add_robot"])]
+    add_room: Option<String>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   rrto certs certs                              A server and one robot
   rrto certs certs --robot spot --robot rex     A server and two robots
-  rrto certs certs --add-robot fido             One more robot, later";
+  rrto certs certs --add-robot fido             One more robot, later
+  rrto certs certs --add-room robots            A room of a relay, for a server that cannot be reached otherwise";
 
 /// Makes them and prints what to do next.
 pub(crate) fn run(arguments: &CertsArgs) -> Result<()> {
     let dir = &arguments.dir;
-    let text = match &arguments.add_robot {
-        Some(robot) => {
+    let text = match (&arguments.add_robot, &arguments.add_room) {
+        (_, Some(room)) => room_instructions(dir, &rrto_certs::add_room(dir, room)?, room),
+        (Some(robot), None) => {
             rrto_certs::add_robot(dir, robot)?;
             robot_instructions(dir, robot)
         }
-        None => {
+        (None, None) => {
             let robots = match arguments.robot.as_slice() {
                 [] => vec![DEFAULT_ROBOT.to_owned()],
                 named => named.to_vec(),
@@ -92,6 +97,21 @@ fn robot_instructions(dir: &Path, robot: &str) -> String {
     text
 }
 
+fn room_instructions(dir: &Path, path: &Path, room: &str) -> String {
+    let mut text = format!("The relay gets {}, in a directory of rooms:\n", path.display());
+    text += &format!(
+        "    tar -C {} -c {room}.key | ssh RELAY 'mkdir -p -m 700 rooms && tar -C rooms -x'\n",
+        dir.join("rooms").display()
+    );
+    text += "    ssh RELAY rrto-gpud relay --rooms rooms\n";
+    text += "The server and the robots get it beside their certificates:\n";
+    let file = [format!("rooms/{room}.key")];
+    text += &copy(dir, &file, "SERVER", "certs");
+    text += &format!("    ssh SERVER rrto-gpud --certs certs --relay relay://RELAY:7787/{room}\n");
+    text += &copy(dir, &file, "ROBOT", "~/.config/rrto");
+    text
+}
+
 fn authority_instructions(dir: &Path) -> String {
     format!(
         "{} stays here and is worth a backup: whoever has it can make certificates.\n",
@@ -118,6 +138,7 @@ mod tests {
             server: Vec::new(),
             robot: vec!["spot".into()],
             add_robot: None,
+            add_room: None,
         };
         run(&arguments).unwrap();
         let text = server_instructions(&arguments.dir) + &robot_instructions(&arguments.dir, "spot");
@@ -131,6 +152,16 @@ mod tests {
         }
         assert_eq!(named, 6);
         assert!(run(&arguments).is_err(), "existing files are overwritten");
+        let dir = arguments.dir.clone();
         run(&CertsArgs { robot: Vec::new(), add_robot: Some("rex".into()), ..arguments }).unwrap();
+        let room = CertsArgs {
+            dir: dir.clone(),
+            server: vec![],
+            robot: vec![],
+            add_robot: None,
+            add_room: Some("r".into()),
+        };
+        run(&room).unwrap();
+        assert!(dir.join("rooms/r.key").is_file());
     }
 }

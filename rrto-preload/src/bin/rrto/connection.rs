@@ -8,12 +8,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use rrto_certs::Files;
 use rrto_quic::Credentials;
+use rrto_quic::relay::{AddressError, ServerAddress};
 
 /// Which server, and as whom.
 #[derive(Args, Debug)]
 pub(crate) struct ServerArgs {
-    /// Where rrto-gpud listens
-    #[arg(long, env = "RRTO_SERVER", hide_env_values = true, value_name = "HOST:PORT", value_parser = host_and_port)]
+    /// Where rrto-gpud listens; relay://HOST:PORT/ROOM if it is behind a relay
+    #[arg(long, env = "RRTO_SERVER", hide_env_values = true, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) server: String,
     /// Directory with ca.pem and robots/NAME.pem and .key, from `rrto certs` [default: ~/.config/rrto]
     #[arg(long, env = "RRTO_CERTS", hide_env_values = true, value_name = "DIR")]
@@ -71,15 +72,8 @@ impl Robot {
 }
 
 /// Refuses what cannot be an address, so that the mistake shows here and not as a name that does not resolve.
-fn host_and_port(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("expected HOST:PORT, such as gpu.lan:7786")?;
-    if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port != 0) {
-        return Err("expected HOST:PORT, such as gpu.lan:7786".into());
-    }
-    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return Err("put an IPv6 address in brackets, such as [fd00::7]:7786".into());
-    }
-    Ok(text.to_owned())
+fn address(text: &str) -> Result<String, AddressError> {
+    text.parse::<ServerAddress>().map(|_| text.to_owned())
 }
 
 #[cfg(test)]
@@ -88,11 +82,11 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        for good in ["gpu:1", "10.0.0.7:7786", "[fd00::7]:7786", "gpu.lan:65535"] {
-            assert_eq!(host_and_port(good), Ok(good.to_owned()));
+        for good in ["gpu:1", "10.0.0.7:7786", "relay://relay.lan:7787/robots"] {
+            assert_eq!(address(good), Ok(good.to_owned()));
         }
-        for bad in ["", "gpu", ":1", "gpu:", "gpu:0", "gpu:65536", "gpu:x", "fd00::7:7786"] {
-            assert!(host_and_port(bad).is_err(), "{bad}");
+        for bad in ["", "gpu", "fd00::7:7786", "relay://relay.lan:7787"] {
+            assert!(address(bad).is_err(), "{bad}");
         }
     }
 

@@ -15,6 +15,7 @@ use rrto_core::api::CuResult;
 use rrto_core::engine::ClientLimits;
 use rrto_core::operator::{Handle, MAX_PAYLOAD_BYTES, Operator, Value};
 use rrto_core::wire::{DeviceInfo, Mode, PROTOCOL_VERSION};
+use rrto_quic::relay::ServerAddress;
 use rrto_quic::{Coding, ConnectError, Link, LinkConfig, ProgramMemory, Submission};
 
 use crate::connection::{Robot, ServerArgs};
@@ -113,7 +114,9 @@ fn describe(robot: &Robot) -> String {
 }
 
 fn resolve(server: &str) -> Found {
-    let addresses = server
+    let address: ServerAddress = server.parse()?;
+    let addresses = address
+        .host_and_port()
         .to_socket_addrs()
         .with_context(|| format!("{server} has no address: check the spelling, or use an IP address"))?;
     let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
