@@ -10,9 +10,10 @@
 //! bulk stream (one payload each):   u64 LE operator number, u64 LE length, then that many bytes
 //! ```
 //!
-//! The first frame up is [`Hello`]; the first frame down is [`Welcome`] or [`Refusal`]. Both sides compare the
-//! protocol version and [`schema_hash`], so that two builds that number functions or code operators differently
-//! never talk past each other. Everything that the server executes once carries a number: operators from 1 on, whether they
+//! The first frame up is [`Hello`], and the first frame down [`Welcome`] or [`Refusal`]; or, on a connection that continues a
+//! session, [`Resume`] and [`Resumed`] or [`Refusal`]. With a hello both sides compare the protocol version and
+//! [`schema_hash`], so that two builds that number functions or code operators differently never talk past each other.
+//! Everything that the server executes once carries a number: operators from 1 on, whether they
 //! come by themselves or in the span of an Advance, and the definitions and retirements of sequences between them.
 //! Numbers are consecutive and implied by the order.
 
@@ -20,6 +21,7 @@ mod bulk;
 mod device;
 mod frame;
 pub mod repeat;
+mod resume;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use bulk::{BULK_HEADER_BYTES, BulkHeader};
 pub use device::{ATTRIBUTE_SLOTS, DeviceInfo, MAX_LIMIT_SLOTS, PciAddress};
 pub use frame::{FrameReader, put_frame};
+pub use resume::{MAX_RESUME_PAYLOADS, Resume, Resumed, SessionToken, TOKEN_BYTES};
 
 use crate::api::{self, CuResult};
 use crate::operator::{
@@ -35,7 +38,7 @@ use crate::operator::{
 };
 
 /// The protocol's version; a change of any message's meaning raises it.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The longest frame, bytes: room for the names of a large library's kernels, far above any launch.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
@@ -148,6 +151,11 @@ pub enum Refusal {
         /// In words, at most [`MAX_TEXT_BYTES`].
         reason: String,
     },
+    /// There is no such session to continue.
+    #[error(
+        "the server does not know this session any more: it was restarted, or the program was away for longer than rrto-gpud --grace"
+    )]
+    Unknown,
 }
 
 /// Everything that a client sends on the control stream.
@@ -192,13 +200,20 @@ pub enum ClientFrame {
         /// Which.
         id: SequenceId,
     },
+    /// Once, first, on a connection that continues a session.
+    Resume(Resume),
+    /// All answers before this one have come, and their payloads; the server can forget them.
+    Received {
+        /// How many.
+        answers: u64,
+    },
 }
 
 /// Everything that a server sends on the control stream.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum ServerFrame {
-    /// Once, first.
-    Welcome(Box<Welcome>),
+    /// Once, first, to a hello; with what names the session from now on.
+    Welcome(Box<Welcome>, SessionToken),
     /// Once, first, and then nothing more.
     Refused(Refusal),
     /// The answer to an operator that wanted one.
@@ -224,6 +239,13 @@ pub enum ServerFrame {
     Ended {
         /// In words, at most [`MAX_TEXT_BYTES`].
         reason: String,
+    },
+    /// Once, first, to a resumption.
+    Resumed(Resumed),
+    /// The next answer on this connection is this one: those before it have been confirmed by way of another.
+    AnswersFrom {
+        /// How many there were before it.
+        answers: u64,
     },
 }
 
