@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 pub use asynchronous::AsyncLink;
 pub use error::ConnectError;
 
+use crate::congestion::Congestion;
 use crate::signal::Signal;
 use crate::system::OperatingSystem;
 use crate::tls::Credentials;
@@ -43,6 +44,8 @@ pub struct LinkConfig {
     pub connect_timeout: Duration,
     /// A server that is silent for so long is lost.
     pub silence_timeout: Duration,
+    /// How fast to send.
+    pub congestion: Congestion,
     /// Somebody who is told what passes.
     pub tap: Option<Arc<dyn Tap>>,
 }

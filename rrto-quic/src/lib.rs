@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod congestion;
 mod server;
 mod signal;
 mod staging;
@@ -31,6 +32,7 @@ mod transport;
 #[cfg(feature = "testing")]
 pub use client::AsyncLink;
 pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission, Tap};
+pub use congestion::{Congestion, UnknownCongestion};
 pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
 pub use staging::{Place, Staging};
 pub use system::System;

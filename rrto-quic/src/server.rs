@@ -18,6 +18,7 @@ use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, Welcome};
 use tokio::sync::Notify;
 
+use crate::congestion::Congestion;
 use crate::signal::Signal;
 use crate::staging::Staging;
 use crate::system::{OperatingSystem, System};
@@ -38,6 +39,8 @@ pub struct ServeConfig {
     pub limits: ServerLimits,
     /// A client that is silent for so long is gone.
     pub idle_timeout: Duration,
+    /// How fast to send.
+    pub congestion: Congestion,
     /// Connections at a time, those in their handshake counted in. More than sessions, so that a full server can say so.
     pub max_connections: u32,
 }
@@ -292,6 +295,7 @@ pub struct Listener {
     server: ServerConfig,
     idle_timeout: Duration,
     limits: ServerLimits,
+    congestion: Congestion,
     max_connections: u32,
     address: SocketAddr,
 }
@@ -320,6 +324,7 @@ impl Listener {
             server,
             idle_timeout: config.idle_timeout,
             limits: config.limits,
+            congestion: config.congestion,
             max_connections: config.max_connections,
             address,
         })
@@ -355,6 +360,7 @@ impl Listener {
                 self.idle_timeout,
                 false,
                 true,
+                self.congestion,
             ));
             let incoming = (incoming, Arc::new(server));
             let system = self.system.clone();

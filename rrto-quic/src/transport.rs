@@ -10,6 +10,7 @@ use quinn::{
 };
 use rrto_core::operator::MAX_PAYLOAD_BYTES;
 
+use crate::congestion::Congestion;
 use crate::system::System;
 
 /// Before the first sample. quinn's 333 ms makes the first probe of a lost handshake packet wait a second, on links
@@ -45,6 +46,7 @@ pub(crate) fn parameters(
     silence: Duration,
     keeps_alive: bool,
     accepts_control: bool,
+    congestion: Congestion,
 ) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config
@@ -55,6 +57,7 @@ pub(crate) fn parameters(
         .max_concurrent_uni_streams(VarInt::from_u32(BULK_STREAMS))
         .max_concurrent_bidi_streams(VarInt::from_u32(u32::from(accepts_control)))
         .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(congestion.factory())
         .mtu_discovery_config(Some(mtu_discovery(system, peer)))
         .max_idle_timeout(IdleTimeout::try_from(silence).ok())
         .keep_alive_interval(keeps_alive.then_some(silence / 4));

@@ -19,11 +19,13 @@
 mod clock;
 mod host;
 mod network;
+mod pair;
 
 use std::time::Duration;
 
 pub use host::Host;
 pub use network::{Counts, Network, Path};
+pub use pair::{PairConfig, PairServer};
 use rrto_core::testing::link::{Params, Timeline, TimelineError};
 
 /// Runs `body` to its end in virtual time, on a network whose randomness follows from `seed`.

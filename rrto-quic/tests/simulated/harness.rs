@@ -12,7 +12,7 @@ use rrto_core::testing::{Device, FakeDevice};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::testing::{Host, Network, Path};
 use rrto_quic::{
-    Admission, AsyncLink, ConnectError, Credentials, Gate, LinkConfig, Listener, Next, ProgramMemory,
+    Admission, AsyncLink, Congestion, ConnectError, Credentials, Gate, LinkConfig, Listener, Next, ProgramMemory,
     ServeConfig, Session,
 };
 use tokio::sync::mpsc;
@@ -80,6 +80,7 @@ pub(crate) fn serve(network: &Network) -> SocketAddr {
         credentials: credentials(true),
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(30),
+        congestion: Congestion::default(),
         max_connections: 1000,
     };
     let listener = Listener::bind_on(Arc::new(network.server()), config).unwrap();
@@ -116,6 +117,7 @@ pub(crate) fn config(server: SocketAddr) -> LinkConfig {
         limits: ClientLimits::default(),
         connect_timeout: Duration::from_secs(20),
         silence_timeout: Duration::from_secs(30),
+        congestion: Congestion::default(),
         tap: None,
     }
 }
