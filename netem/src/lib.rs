@@ -3,8 +3,8 @@
 //! Both sides of a connection run through one link, which delays, paces, queues and loses their datagrams as a
 //! script says. It needs no privileges and no kernel module, and the same seed gives the same link.
 //!
-//! - [`link`]: the model of one direction. No socket, clock or thread: time is an argument, so that it serves
-//!   simulations in virtual time as well as the proxy.
+//! - [`link`]: the model of one direction, which is `rrto-core`'s for tests. No socket, clock or thread: time is an
+//!   argument, so that it serves simulations in virtual time as well as the proxy.
 //! - [`script`]: what the link does over time, from a TOML file, checked.
 //! - [`proxy`]: sockets and a precise timer around two directions.
 //!
@@ -12,6 +12,6 @@
 //! file into a timeline or into an error that names file, step and field; nothing here knows QUIC or RRTO.
 #![forbid(unsafe_code)]
 
-pub mod link;
+pub use rrto_core::testing::link;
 pub mod proxy;
 pub mod script;

@@ -1,11 +1,13 @@
 //! The client's blocking face, and the transport thread behind it.
 
+#[cfg(feature = "testing")]
+mod asynchronous;
 mod error;
 mod transport_thread;
 
 use std::net::ToSocketAddrs;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,8 +18,13 @@ use rrto_core::replay::{Divergence, ReplayStatistics};
 use rrto_core::wire::{Mode, Welcome};
 use tokio::sync::Notify;
 
+#[cfg(feature = "testing")]
+pub use asynchronous::AsyncLink;
 pub use error::ConnectError;
 
+use crate::congestion::Congestion;
+use crate::signal::Signal;
+use crate::system::OperatingSystem;
 use crate::tls::Credentials;
 
 /// Where to connect, as whom, and how long to be patient.
@@ -37,6 +44,8 @@ pub struct LinkConfig {
     pub connect_timeout: Duration,
     /// A server that is silent for so long is lost.
     pub silence_timeout: Duration,
+    /// How fast to send.
+    pub congestion: Congestion,
     /// Somebody who is told what passes.
     pub tap: Option<Arc<dyn Tap>>,
 }
@@ -120,7 +129,7 @@ struct State {
 
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Signal,
     transmit: Notify,
     /// The engine's sticky error, 0 if none: read by every call of the program without the lock.
     sticky: AtomicU32,
@@ -133,6 +142,27 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(config: &LinkConfig, memory: Arc<dyn ProgramMemory>) -> Self {
+        let state = State {
+            engine: Client::new(config.mode, &config.program, config.limits),
+            writer_idle: false,
+            waiting: 0,
+            closed: false,
+            connect_error: None,
+        };
+        Shared {
+            state: Mutex::new(state),
+            changed: Signal::default(),
+            transmit: Notify::new(),
+            sticky: AtomicU32::new(0),
+            counters: Counters::default(),
+            connection: OnceLock::new(),
+            memory,
+            tap: config.tap.clone(),
+            patience: config.silence_timeout,
+        }
+    }
+
     /// A panic while the lock was held cannot leave the engine half changed in a way that matters more than going on.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,7 +170,7 @@ impl Shared {
 
     fn wait<'a>(&self, mut state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
         state.waiting += 1;
-        let (mut state, _) = self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = self.changed.wait_timeout(state, limit);
         state.waiting -= 1;
         state
     }
@@ -190,26 +220,9 @@ impl Link {
     pub fn connect(config: LinkConfig, memory: Arc<dyn ProgramMemory>) -> Result<Link, ConnectError> {
         let client_config = config.credentials.client_config()?;
         let deadline = Instant::now() + config.connect_timeout;
-        let state = State {
-            engine: Client::new(config.mode, &config.program, config.limits),
-            writer_idle: false,
-            waiting: 0,
-            closed: false,
-            connect_error: None,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            transmit: Notify::new(),
-            sticky: AtomicU32::new(0),
-            counters: Counters::default(),
-            connection: OnceLock::new(),
-            memory,
-            tap: config.tap.clone(),
-            patience: config.silence_timeout,
-        });
+        let shared = Arc::new(Shared::new(&config, memory));
         let server = config.server.clone();
-        transport_thread::spawn(shared.clone(), config, client_config)?;
+        transport_thread::spawn(shared.clone(), config, client_config, Arc::new(OperatingSystem))?;
         let mut state = shared.lock();
         loop {
             if let Some(welcome) = state.engine.welcome().cloned() {

@@ -18,13 +18,22 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod congestion;
 mod server;
+mod signal;
 mod staging;
 mod streams;
+mod system;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 mod transport;
 
+#[cfg(feature = "testing")]
+pub use client::AsyncLink;
 pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission, Tap};
+pub use congestion::{Congestion, UnknownCongestion};
 pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
 pub use staging::{Place, Staging};
+pub use system::System;
 pub use tls::{Credentials, CredentialsError, SERVER_NAME};

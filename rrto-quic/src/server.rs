@@ -1,5 +1,7 @@
 //! The server's side: accepts connections, and gives each session's executor thread a blocking face.
 
+#[cfg(feature = "testing")]
+mod asynchronous;
 mod connection;
 
 use std::collections::HashMap;
@@ -7,16 +9,19 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use quinn::{Endpoint, ServerConfig, TokioRuntime};
+use quinn::{Endpoint, ServerConfig};
 use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, Welcome};
 use tokio::sync::Notify;
 
+use crate::congestion::Congestion;
+use crate::signal::Signal;
 use crate::staging::Staging;
+use crate::system::{OperatingSystem, System};
 use crate::tls::{Credentials, CredentialsError};
 use crate::transport;
 
@@ -34,6 +39,8 @@ pub struct ServeConfig {
     pub limits: ServerLimits,
     /// A client that is silent for so long is gone.
     pub idle_timeout: Duration,
+    /// How fast to send.
+    pub congestion: Congestion,
     /// Connections at a time, those in their handshake counted in. More than sessions, so that a full server can say so.
     pub max_connections: u32,
 }
@@ -106,7 +113,7 @@ struct Shared {
     peer: SocketAddr,
     state: Mutex<State>,
     /// Something arrived, or the session is over.
-    arrived: Condvar,
+    arrived: Signal,
     /// How often that has happened.
     arrivals: AtomicU64,
     /// The writer has something to send.
@@ -227,10 +234,9 @@ impl Session {
                 return Next::Idle;
             }
             let nap = if acknowledged { left } else { left.min(IDLE_BEFORE_ACKNOWLEDGING) };
-            let (next, timeout) =
-                self.shared.arrived.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner);
+            let (next, timed_out) = self.shared.arrived.wait_timeout(state, nap);
             state = next;
-            if timeout.timed_out() && !std::mem::replace(&mut acknowledged, true) {
+            if timed_out && !std::mem::replace(&mut acknowledged, true) {
                 state.engine.handle_idle();
                 self.shared.wake_writer(&mut state);
             }
@@ -283,11 +289,13 @@ impl Drop for Session {
 
 /// A bound UDP socket that is ready to serve.
 pub struct Listener {
+    system: Arc<dyn System>,
     endpoint: Endpoint,
     /// Without what depends on the peer.
     server: ServerConfig,
     idle_timeout: Duration,
     limits: ServerLimits,
+    congestion: Congestion,
     max_connections: u32,
     address: SocketAddr,
 }
@@ -298,18 +306,25 @@ impl Listener {
     /// # Errors
     /// Unusable credentials or address.
     pub fn bind(config: ServeConfig) -> Result<Listener, ServeError> {
+        Listener::bind_on(Arc::new(OperatingSystem), config)
+    }
+
+    /// As [`Listener::bind`], with `system`'s socket and threads.
+    ///
+    /// # Errors
+    /// Unusable credentials or address.
+    pub fn bind_on(system: Arc<dyn System>, config: ServeConfig) -> Result<Listener, ServeError> {
         let server = config.credentials.server_config()?;
         let failed = |source| ServeError::Listen { address: config.listen, source };
-        let socket = transport::bind(config.listen).map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
-        let endpoint =
-            Endpoint::new(transport::endpoint(), Some(server.clone()), socket, Arc::new(TokioRuntime))
-                .map_err(failed)?;
+        let endpoint = transport::endpoint(&*system, config.listen, Some(server.clone())).map_err(failed)?;
+        let address = endpoint.local_addr().map_err(failed)?;
         Ok(Listener {
+            system,
             endpoint,
             server,
             idle_timeout: config.idle_timeout,
             limits: config.limits,
+            congestion: config.congestion,
             max_connections: config.max_connections,
             address,
         })
@@ -340,13 +355,17 @@ impl Listener {
             let place = Place::take(&open);
             let mut server = self.server.clone();
             server.transport_config(transport::parameters(
+                &*self.system,
                 incoming.remote_address(),
                 self.idle_timeout,
                 false,
                 true,
+                self.congestion,
             ));
             let incoming = (incoming, Arc::new(server));
-            let served = connection::serve(next_id, incoming, gate.clone(), self.limits, sessions.clone());
+            let system = self.system.clone();
+            let served =
+                connection::serve(next_id, incoming, gate.clone(), self.limits, sessions.clone(), system);
             tokio::spawn(async move {
                 served.await;
                 drop(place);

@@ -15,7 +15,7 @@ use rrto_core::operator::{Handle, Operator, Value};
 use rrto_core::testing::{Device, FakeDevice, Manner, kernel, launch};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::{
-    Admission, ConnectError, Credentials, Gate, Link, LinkConfig, LinkStatistics, Listener, Next,
+    Admission, Congestion, ConnectError, Credentials, Gate, Link, LinkConfig, LinkStatistics, Listener, Next,
     ProgramMemory, ServeConfig, Session, Submission, Tap,
 };
 
@@ -90,6 +90,7 @@ fn serve(certs: &Path, limit: u32) -> Server {
         credentials: credentials(certs, true),
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(5),
+        congestion: Congestion::default(),
         max_connections: 16,
     };
     let _entered = runtime.enter();
@@ -122,6 +123,7 @@ fn config(certs: &Path, server: SocketAddr, mode: Mode) -> LinkConfig {
         limits: ClientLimits::default(),
         connect_timeout: Duration::from_secs(20),
         silence_timeout: Duration::from_secs(5),
+        congestion: Congestion::default(),
         tap: None,
     }
 }

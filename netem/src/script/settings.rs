@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Deserialize;
 
 use crate::link::{Burst, Fade, Outage, Params};
@@ -52,8 +53,17 @@ pub struct Settings {
     #[arg(long, value_name = "MS")]
     pub stall_ms: Option<f64>,
     /// What the link is out for: lose everything, or hold it in the queue [default: none]
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", value_parser = outages())]
     pub outage: Option<Outage>,
+}
+
+/// The model knows nothing of command lines.
+fn outages() -> impl TypedValueParser<Value = Outage> {
+    PossibleValuesParser::new(["none", "lose", "hold"]).map(|kind| match &*kind {
+        "lose" => Outage::Lose,
+        "hold" => Outage::Hold,
+        _ => Outage::None,
+    })
 }
 
 /// A numeric setting: its name and the values it may have.

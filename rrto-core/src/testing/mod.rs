@@ -1,7 +1,9 @@
 //! For tests: a fake device whose whole state a test can compare, a pair of engines joined by a link that loses its
-//! connection, and programs that run on them. Everything runs in virtual time, in one thread, from one seed.
+//! connection, programs that run on them, and the model of a wireless link ([`link`]). Everything runs in virtual time,
+//! in one thread, from one seed.
 
 mod device;
+pub mod link;
 mod program;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{Connection, Endpoint, RecvStream, SendStream, TokioRuntime};
+use quinn::{Connection, RecvStream, SendStream};
 use rrto_core::wire::WireError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{ConnectError, LinkConfig, Shared, resolve};
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
+use crate::system::System;
 use crate::tls::SERVER_NAME;
 use crate::transport::{self, CONTROL_PRIORITY};
 
@@ -26,23 +27,28 @@ pub(super) fn spawn(
     shared: Arc<Shared>,
     config: LinkConfig,
     client_config: quinn::ClientConfig,
+    system: Arc<dyn System>,
 ) -> Result<(), ConnectError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("rrto-transport".into()).spawn(move || {
-        let ended = Ended(shared.clone());
-        let outcome = runtime.block_on(run(&shared, config, client_config));
-        let mut state = shared.lock();
-        match outcome {
-            Ok(()) => {}
-            Err(Failure::Connect(error)) => state.connect_error = Some(error),
-            Err(Failure::Stream(error)) => {
-                state.engine.handle_lost(rrto_core::engine::Lost(error.to_string()))
-            }
-        }
-        drop(state);
-        drop(ended);
-    })?;
-    Ok(())
+    let transport = carry(shared, config, client_config, system.clone());
+    Ok(system.start("rrto-transport".into(), Box::new(move || runtime.block_on(transport)))?)
+}
+
+/// Connects, and carries the session to its end.
+pub(super) async fn carry(
+    shared: Arc<Shared>,
+    config: LinkConfig,
+    client_config: quinn::ClientConfig,
+    system: Arc<dyn System>,
+) {
+    let _ended = Ended(shared.clone());
+    let outcome = run(&shared, config, client_config, &*system).await;
+    let mut state = shared.lock();
+    match outcome {
+        Ok(()) => {}
+        Err(Failure::Connect(error)) => state.connect_error = Some(error),
+        Err(Failure::Stream(error)) => state.engine.handle_lost(rrto_core::engine::Lost(error.to_string())),
+    }
 }
 
 /// However the transport thread ends, also by a panic, nobody waits for it any longer.
@@ -62,8 +68,13 @@ enum Failure {
     Stream(StreamError),
 }
 
-async fn run(shared: &Arc<Shared>, config: LinkConfig, client: quinn::ClientConfig) -> Result<(), Failure> {
-    let connection = connect(&config, client).await.map_err(Failure::Connect)?;
+async fn run(
+    shared: &Arc<Shared>,
+    config: LinkConfig,
+    client: quinn::ClientConfig,
+    system: &dyn System,
+) -> Result<(), Failure> {
+    let connection = connect(&config, client, system).await.map_err(Failure::Connect)?;
     let _ = shared.connection.set(connection.clone());
     let outcome = serve(shared, &connection).await;
     let welcomed = shared.lock().engine.welcome().is_some();
@@ -82,16 +93,19 @@ async fn run(shared: &Arc<Shared>, config: LinkConfig, client: quinn::ClientConf
 }
 
 /// Tries the server's addresses one after the other.
-async fn connect(config: &LinkConfig, mut client: quinn::ClientConfig) -> Result<Connection, ConnectError> {
+async fn connect(
+    config: &LinkConfig,
+    mut client: quinn::ClientConfig,
+    system: &dyn System,
+) -> Result<Connection, ConnectError> {
     let mut failure = ConnectError::Timeout { server: config.server.clone() };
     for address in resolve(&config.server)? {
         let local: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        let socket = transport::bind(local)?;
-        let endpoint = Endpoint::new(transport::endpoint(), None, socket, Arc::new(TokioRuntime))?;
-        client.transport_config(transport::parameters(address, config.silence_timeout, true, false));
+        let endpoint = transport::endpoint(system, local, None)?;
+        client.transport_config(transport::parameters(system, address, config.silence_timeout, true, false, config.congestion));
         let connecting = endpoint.connect_with(client.clone(), address, SERVER_NAME).map_err(|error| {
             ConnectError::Address { server: config.server.clone(), reason: error.to_string() }
         })?;

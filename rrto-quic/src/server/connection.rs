@@ -1,7 +1,7 @@
 //! One connection, from its handshake to its end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::{Admission, Gate, Session, Sessions, Shared, State, lock_sessions};
+use crate::signal::Signal;
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
+use crate::system::System;
 use crate::tls::peer_name;
 use crate::transport::CONTROL_PRIORITY;
 
@@ -29,6 +31,7 @@ pub(super) async fn serve(
     gate: Arc<dyn Gate>,
     limits: ServerLimits,
     sessions: Sessions,
+    system: Arc<dyn System>,
 ) {
     let peer = incoming.remote_address();
     let accepted = tokio::time::timeout(HELLO_LIMIT, accept(id, incoming, config, limits)).await;
@@ -45,7 +48,7 @@ pub(super) async fn serve(
     };
     let admission = hello.check().and_then(|()| gate.admit(&shared.robot, peer, &hello));
     let started = match admission {
-        Ok(admission) => start(&shared, admission),
+        Ok(admission) => start(&*system, &shared, admission),
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = started {
@@ -80,7 +83,7 @@ async fn accept(
         robot: peer_name(&connection).unwrap_or_default(),
         peer: connection.remote_address(),
         state: Mutex::new(State { engine: Server::new(limits), writer_idle: false, over: None }),
-        arrived: Condvar::new(),
+        arrived: Signal::default(),
         arrivals: AtomicU64::new(0),
         transmit: Notify::new(),
         room: Notify::new(),
@@ -103,15 +106,13 @@ async fn accept(
 }
 
 /// Starts the executor's thread.
-fn start(shared: &Arc<Shared>, admission: Admission) -> Result<(), Refusal> {
+fn start(system: &dyn System, shared: &Arc<Shared>, admission: Admission) -> Result<(), Refusal> {
     let Admission { mut welcome, run } = admission;
     welcome.session = shared.id;
     shared.lock().engine.handle_welcome(welcome);
     let session = Session::new(shared.clone());
-    std::thread::Builder::new()
-        .name(format!("rrto-session-{}", shared.id))
-        .spawn(move || run(session))
-        .map(drop)
+    system
+        .start(format!("rrto-session-{}", shared.id), Box::new(move || run(session)))
         .map_err(|error| Refusal::Device { reason: format!("no thread for the session: {error}") })
 }
 

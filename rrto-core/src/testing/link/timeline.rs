@@ -16,7 +16,7 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 }
 
 /// What an outage does to datagrams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outage {
     /// There is none.

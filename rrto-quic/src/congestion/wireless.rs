@@ -1,0 +1,263 @@
+//! Cubic (RFC 9438) for radio links.
+//!
+//! A radio loses packets without being congested, changes its rate by the second, and stalls. So
+//!
+//! - A loss counts as congestion only while the queue has grown, or if more is lost than the path loses anyway
+//!   ([`Signals::excess_loss`]): a short queue shows no delay. Round trips count when they have been longer for a while
+//!   (two round trips), which a stall is not.
+//! - A long queue counts without a loss. If the queue stays long although this side has made room, it is another's: then this is
+//!   plain Cubic, with which others share fairly, until the queue has gone or it is time to try again.
+//! - The window falls to what the path is seen to carry (delivery rate times shortest round trip) instead of by a fixed
+//!   part: further when the rate has fallen, and not below what keeps the path busy.
+//! - While the queue is empty, Cubic's time runs faster: its pace is made for round trips of 100 ms and hosts that share.
+//!
+//! quinn paces what the window allows over the round trip, so a window is all that a controller has to give.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn::congestion::{Controller, ControllerFactory};
+use quinn_proto::RttEstimator;
+
+use super::signals::{Queue, Signals};
+
+/// The first window, packets. A robot's link carries some Mbit/s, and an input is larger than RFC 9002's ten.
+const INITIAL_PACKETS: u64 = 32;
+
+/// Never less, in packets: fewer in flight than packet_threshold + 1 make every loss wait for a timeout.
+const LEAST_PACKETS: u64 = 4;
+
+/// What remains of the window after a congestion event in competition, as in RFC 9438.
+const BETA: f64 = 0.7;
+
+/// Cubic's growth, packets a second cubed, as in RFC 9438.
+const C: f64 = 0.4;
+
+/// How much faster Cubic's time runs while the queue is empty: 100 Mbit/s at 10 ms are reached from nothing in 1.4 s.
+const CLEAR_PACE: f64 = 4.6;
+
+/// More is lost than anyway if it is more by this. Above the noise of [`Signals`]' smoothing at 10% loss.
+const EXCESS_LOSS: f64 = 0.05;
+
+/// In slow start, which doubles the window every round trip, there is no time for smoothing.
+const STARTUP_EXCESS_LOSS: f64 = 0.04;
+
+/// How often this side makes room before a queue that stays long is another's.
+const MADE_ROOM: u32 = 2;
+
+/// How long a queue is another's before this side tries again.
+const CONTENDED: Duration = Duration::from_secs(5);
+
+/// Makes [`Wireless`] controllers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WirelessConfig;
+
+impl ControllerFactory for WirelessConfig {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        Box::new(Wireless::new(now, current_mtu.into()))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Wireless {
+    mtu: u64,
+    window: u64,
+    /// Below it the window doubles every round trip.
+    threshold: u64,
+    cubic: Cubic,
+    signals: Signals,
+    /// Packets sent before this time tell nothing about the window of now.
+    reduced_at: Option<Instant>,
+    made_room: u32,
+    contended_since: Option<Instant>,
+    last_ack: Option<Instant>,
+}
+
+/// Where the window is to go, as a function of a time that runs faster or slower.
+#[derive(Clone, Copy, Debug)]
+struct Cubic {
+    /// The window before the last reduction, packets.
+    ceiling: f64,
+    /// The window after it.
+    floor: f64,
+    /// Since the last reduction, seconds.
+    time: f64,
+    /// The same in round trips, which Reno counts.
+    round_trips: f64,
+}
+
+impl Cubic {
+    fn new(ceiling: f64, floor: f64) -> Self {
+        Cubic { ceiling, floor, time: 0.0, round_trips: 0.0 }
+    }
+
+    /// The window at its time, packets (RFC 9438, sections 4.2 and 4.3).
+    fn window(&self) -> f64 {
+        let k = ((self.ceiling - self.floor).max(0.0) / C).cbrt();
+        let cubic = C * (self.time - k).powi(3) + self.ceiling;
+        let reno = self.floor + 3.0 * (1.0 - BETA) / (1.0 + BETA) * self.round_trips;
+        cubic.max(reno)
+    }
+}
+
+impl Wireless {
+    fn new(now: Instant, mtu: u64) -> Self {
+        Wireless {
+            mtu,
+            window: INITIAL_PACKETS * mtu,
+            threshold: u64::MAX,
+            cubic: Cubic::new(0.0, 0.0),
+            signals: Signals::new(now),
+            reduced_at: None,
+            made_room: 0,
+            contended_since: None,
+            last_ack: None,
+        }
+    }
+
+    fn least(&self) -> u64 {
+        LEAST_PACKETS * self.mtu
+    }
+
+    fn packets(&self, bytes: u64) -> f64 {
+        bytes as f64 / self.mtu as f64
+    }
+
+    /// Reduces the window to `to`.
+    fn reduce(&mut self, now: Instant, to: u64) {
+        let to = to.clamp(self.least(), self.window.max(self.least()));
+        self.cubic = Cubic::new(self.packets(self.window), self.packets(to));
+        (self.window, self.threshold) = (to, to);
+        self.reduced_at = Some(now);
+        self.signals.handle_reduced(now);
+    }
+
+    /// The window that keeps the path busy and its queue empty, but for the usual part of the present one.
+    fn reduced(&self, rate: f64) -> u64 {
+        let usual = (self.window as f64 * BETA) as u64;
+        self.signals.bandwidth_delay_product(rate).clamp(usual, self.window)
+    }
+
+    /// The queue has been long for a while.
+    fn handle_long_queue(&mut self, now: Instant) {
+        if self.contended_since.is_some() {
+            return;
+        }
+        if self.made_room >= MADE_ROOM {
+            self.contended_since = Some(now);
+            return;
+        }
+        self.made_room += 1;
+        let rate = self.signals.long.rate(now);
+        self.reduce(now, self.signals.bandwidth_delay_product(rate));
+    }
+
+    fn handle_queue(&mut self, now: Instant) {
+        // Slow start must not wait to be sure: meanwhile it would double the queue.
+        if self.window < self.threshold && self.signals.grown.lasts(now) >= self.signals.min_rtt() / 2 {
+            let rate = self.signals.grown.rate(now);
+            return self.reduce(now, self.signals.bandwidth_delay_product(rate));
+        }
+        match self.signals.queue(now) {
+            Queue::Long => self.handle_long_queue(now),
+            Queue::Grown => {}
+            Queue::Clear => {
+                if self.signals.grown.lasts(now).is_zero() {
+                    self.made_room = 0;
+                    self.contended_since = None;
+                }
+            }
+        }
+        if self.contended_since.is_some_and(|since| now.saturating_duration_since(since) > CONTENDED) {
+            self.contended_since = None;
+            self.made_room = 0;
+        }
+    }
+
+    fn handle_round(&mut self, now: Instant) {
+        let starts = self.window < self.threshold;
+        let limit = if starts { STARTUP_EXCESS_LOSS } else { EXCESS_LOSS };
+        if self.signals.excess_loss() > limit {
+            let rate = self.signals.rate();
+            let to = if starts { self.signals.bandwidth_delay_product(rate) } else { self.reduced(rate) };
+            self.reduce(now, to);
+        }
+    }
+
+    /// Whether the window is well below the one at which the path was last overrun.
+    fn is_low(&self) -> bool {
+        self.packets(self.window) <= (self.cubic.floor + self.cubic.ceiling) / 2.0
+    }
+
+    fn grow(&mut self, now: Instant, bytes: u64, rtt: Duration) {
+        if self.window < self.threshold {
+            self.window += bytes;
+            return;
+        }
+        let pace = match self.signals.queue(now) {
+            Queue::Clear if self.contended_since.is_none() => CLEAR_PACE,
+            _ => 1.0,
+        };
+        let passed = self.last_ack.map_or(Duration::ZERO, |last| now.saturating_duration_since(last)).min(rtt);
+        self.cubic.time += pace * passed.as_secs_f64();
+        self.cubic.round_trips += passed.as_secs_f64() / rtt.as_secs_f64().max(1e-6);
+        let target = (self.cubic.window() * self.mtu as f64) as u64;
+        // As in slow start, no faster than doubling.
+        self.window = target.clamp(self.window, self.window + bytes);
+    }
+}
+
+impl Controller for Wireless {
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.signals.handle_ack(now, sent, bytes);
+        let is_recovering = self.reduced_at.is_some_and(|at| sent <= at);
+        if !app_limited && !is_recovering {
+            self.grow(now, bytes, rtt.get());
+        }
+        self.last_ack = Some(now);
+    }
+
+    fn on_end_acks(&mut self, now: Instant, _: u64, _: bool, _: Option<u64>) {
+        if self.signals.handle_end_acks(now, self.is_low()) {
+            self.handle_round(now);
+        }
+        self.handle_queue(now);
+    }
+
+    fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent: bool, lost_bytes: u64) {
+        self.signals.handle_loss(sent, lost_bytes);
+        if self.reduced_at.is_some_and(|at| sent <= at) {
+            return;
+        }
+        if is_persistent {
+            // The link was gone. What it carried before it probably carries again: there in a few round trips.
+            let before = self.window;
+            self.reduce(now, self.least());
+            self.threshold = before;
+        } else if self.signals.queue(now) != Queue::Clear || self.contended_since.is_some() || lost_bytes == 0 {
+            self.reduce(now, self.reduced(self.signals.grown.rate(now)));
+        }
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.mtu = new_mtu.into();
+        self.window = self.window.max(self.least());
+    }
+
+    fn window(&self) -> u64 {
+        self.window
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(self.clone())
+    }
+
+    fn initial_window(&self) -> u64 {
+        INITIAL_PACKETS * self.mtu
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
