@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod close;
 mod congestion;
 mod server;
 mod signal;

@@ -91,6 +91,8 @@ fn serve(certs: &Path, limit: u32) -> Server {
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(5),
         congestion: Congestion::default(),
+        grace: Duration::from_secs(10),
+        max_waiting: 8,
         max_connections: 16,
     };
     let _entered = runtime.enter();

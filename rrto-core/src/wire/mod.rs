@@ -202,6 +202,9 @@ pub enum ClientFrame {
     },
     /// Once, first, on a connection that continues a session.
     Resume(Resume),
+    /// The client goes on with the session on this connection, and with no other: the server can close the others. Not on
+    /// a connection that greets with a hello, which has no others.
+    Kept,
     /// All answers before this one have come, and their payloads; the server can forget them.
     Received {
         /// How many.

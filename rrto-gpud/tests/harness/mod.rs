@@ -61,6 +61,8 @@ impl Server {
             },
             limits: ServerLimits::default(),
             idle_timeout,
+            grace: idle_timeout,
+            max_waiting: 8,
             max_connections: 64,
         })
         .unwrap();

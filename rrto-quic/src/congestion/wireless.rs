@@ -199,7 +199,8 @@ impl Wireless {
             Queue::Clear if self.contended_since.is_none() => CLEAR_PACE,
             _ => 1.0,
         };
-        let passed = self.last_ack.map_or(Duration::ZERO, |last| now.saturating_duration_since(last)).min(rtt);
+        let passed =
+            self.last_ack.map_or(Duration::ZERO, |last| now.saturating_duration_since(last)).min(rtt);
         self.cubic.time += pace * passed.as_secs_f64();
         self.cubic.round_trips += passed.as_secs_f64() / rtt.as_secs_f64().max(1e-6);
         let target = (self.cubic.window() * self.mtu as f64) as u64;
@@ -235,7 +236,8 @@ impl Controller for Wireless {
             let before = self.window;
             self.reduce(now, self.least());
             self.threshold = before;
-        } else if self.signals.queue(now) != Queue::Clear || self.contended_since.is_some() || lost_bytes == 0 {
+        } else if self.signals.queue(now) != Queue::Clear || self.contended_since.is_some() || lost_bytes == 0
+        {
             self.reduce(now, self.reduced(self.signals.grown.rate(now)));
         }
     }

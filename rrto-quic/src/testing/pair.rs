@@ -41,7 +41,7 @@ impl PairConfig {
     /// # Errors
     /// Unusable credentials or address.
     pub fn serve(&self, host: &Host) -> Result<PairServer, Box<dyn std::error::Error>> {
-        let mut config = self.server.server_config()?;
+        let mut config = self.server.server_config(1)?;
         let any = (Ipv4Addr::UNSPECIFIED, 0).into();
         config.transport_config(self.parameters(host, any, false));
         let endpoint = transport::endpoint(host, any, Some(config))?;

@@ -12,8 +12,8 @@ use rrto_core::testing::{Device, FakeDevice};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::testing::{Host, Network, Path};
 use rrto_quic::{
-    Admission, AsyncLink, Congestion, ConnectError, Credentials, Gate, LinkConfig, Listener, Next, ProgramMemory,
-    ServeConfig, Session,
+    Admission, AsyncLink, Congestion, ConnectError, Credentials, Gate, LinkConfig, Listener, Next,
+    ProgramMemory, ServeConfig, Session,
 };
 use tokio::sync::mpsc;
 
@@ -81,6 +81,8 @@ pub(crate) fn serve(network: &Network) -> SocketAddr {
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(30),
         congestion: Congestion::default(),
+        grace: Duration::from_secs(10),
+        max_waiting: 8,
         max_connections: 1000,
     };
     let listener = Listener::bind_on(Arc::new(network.server()), config).unwrap();

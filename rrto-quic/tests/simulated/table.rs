@@ -28,7 +28,11 @@ fn bulk_by_queue() {
             for congestion in ALL {
                 let setup = Setup::new(1, Params { loss, ..kb(queue) }).congestion(congestion);
                 let got = bulk(&setup, Duration::from_secs(10));
-                println!("queue {queue} loss {loss} {congestion:8} share {:.3} overrun {:.3}", got.share(), got.overrun);
+                println!(
+                    "queue {queue} loss {loss} {congestion:8} share {:.3} overrun {:.3}",
+                    got.share(),
+                    got.overrun
+                );
             }
         }
     }
@@ -54,7 +58,13 @@ fn control() {
                 let setup = Setup::new(1, lossy(loss)).congestion(congestion);
                 let took = durations(&messages(&setup, 500, Duration::from_millis(25), with_bulk));
                 let p = |share| percentile(&took, share).as_secs_f64() * 1e3;
-                println!("loss {loss} bulk {with_bulk} {congestion:8} p50 {:.1} p90 {:.1} p99 {:.1} max {:.1}", p(0.5), p(0.9), p(0.99), p(1.0));
+                println!(
+                    "loss {loss} bulk {with_bulk} {congestion:8} p50 {:.1} p90 {:.1} p99 {:.1} max {:.1}",
+                    p(0.5),
+                    p(0.9),
+                    p(0.99),
+                    p(1.0)
+                );
             }
         }
     }

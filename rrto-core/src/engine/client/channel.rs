@@ -27,6 +27,8 @@ pub struct Channel {
     /// The server's first frame has come.
     pub(super) answered: bool,
     pub(super) said_goodbye: bool,
+    /// The server is to be told that the session goes on here.
+    pub(super) keeps: bool,
     /// The answer that comes next, as the server counts them.
     pub(super) next_answer: u64,
     /// What the server has been told that has come.
@@ -55,6 +57,7 @@ impl Channel {
             opened: false,
             answered: false,
             said_goodbye: false,
+            keeps: false,
             next_answer: 0,
             confirmed: Confirmed::default(),
             probes: false,
@@ -70,6 +73,11 @@ impl Channel {
     /// Whether the goodbye has been given to the driver: nothing more will come.
     pub fn said_goodbye(&self) -> bool {
         self.said_goodbye
+    }
+
+    /// The session goes on here: every other connection of it is, or is about to be, given up.
+    pub fn handle_kept(&mut self) {
+        self.keeps = self.resumes;
     }
 
     /// How many bytes of frames may be given out, of `limit`.

@@ -28,6 +28,8 @@ pub struct Channel {
     pub(super) is_early: bool,
     /// A goodbye has come.
     pub(super) goodbye: bool,
+    /// The client has said that it keeps this connection.
+    pub(super) kept: bool,
     pub(super) told_end: bool,
     /// Place of the answer that is sent next.
     pub(super) next_answer: u64,
@@ -45,6 +47,11 @@ impl Channel {
     /// if it may be a repetition of what the client said once (RFC 8446, section 8).
     pub fn new(is_early: bool) -> Self {
         Channel { is_early, ..Channel::default() }
+    }
+
+    /// Whether the session is this connection's alone: every other one of it can be closed.
+    pub fn is_kept(&self) -> bool {
+        self.kept && !self.is_early
     }
 
     /// Takes bytes of the control stream until the greeting is there, and gives it. What came behind it waits for

@@ -210,6 +210,7 @@ impl Server {
                 ClientFrame::Received { answers } => {
                     self.outputs.handle_received(answers, &HashSet::new());
                 }
+                ClientFrame::Kept => channel.kept = true,
                 // It has no number, so it is not taken from whoever may be repeating it.
                 ClientFrame::Goodbye => {
                     channel.goodbye = true;
