@@ -1,0 +1,98 @@
+//! How soon the first answer comes when a link comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rrto_core::operator::{Handle, Operator};
+use rrto_core::testing::link::{Outage, Params};
+use rrto_core::wire::Mode;
+use rrto_quic::testing::{script, simulate};
+use tokio::time::sleep;
+
+use crate::scenarios::{link, percentile};
+use crate::sessions::{Program, Server, beside, patient};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// The link is there for so long between two outages.
+const BETWEEN: Duration = Duration::from_millis(1300);
+
+/// From the link's coming back to the first answer, for each of `events` outages that are as long as `outage`.
+pub(crate) fn outages(seed: u64, events: u32, outage: Duration, bulk: bool, loss: f64) -> Vec<Duration> {
+    simulate(seed, |network| async move {
+        let (up, down) = (Params { loss, ..link() }, Params { outage: Outage::Lose, ..link() });
+        let mut pieces = Vec::new();
+        let mut comes_back = Vec::new();
+        let mut at = Duration::ZERO;
+        for event in 0..events {
+            // Not in step with anything else.
+            let before = BETWEEN + MS * (event * 37 % 101);
+            pieces.extend([(before, up), (outage, down)]);
+            at += before + outage;
+            comes_back.push(at);
+        }
+        pieces.push((MS, up));
+        let timeline = script(&pieces).unwrap();
+        let server = Server::start(&network.server());
+        let host = network.robot(network.path(timeline.clone(), timeline));
+        let program = Program::start(Arc::new(host), patient(server.address, Mode::Pipeline)).await;
+        let mut answered = Vec::new();
+        let asking = async {
+            while network.now() < at + Duration::from_secs(2) {
+                program.ask().await;
+                answered.push(network.now());
+                sleep(5 * MS).await;
+            }
+        };
+        let copying = async {
+            while bulk {
+                let copy = Operator::CopyIn { dst: 0, bytes: 200_000, stream: Handle::LEGACY_STREAM };
+                program.link.submit(1, copy, Some(Bytes::from(vec![1; 200_000])), |_| {}).await;
+                sleep(20 * MS).await;
+            }
+        };
+        beside(asking, copying).await;
+        let executed = server.executed.lock().unwrap();
+        assert!(executed.is_sorted_by(|one, next| one < next), "each once, in order");
+        let first = |back: &Duration| *answered.iter().find(|at| *at > back).unwrap() - *back;
+        comes_back.iter().map(first).collect()
+    })
+}
+
+#[test]
+fn the_first_answer_comes_soon_after_the_link() {
+    for (ms, bulk, loss) in
+        [(100, false, 0.0), (300, true, 0.1), (1000, false, 0.1), (2000, true, 0.0), (5000, false, 0.0)]
+    {
+        let took = outages(1, 20, MS * ms, bulk, loss);
+        let [p50, p90] = [0.5, 0.9].map(|share| percentile(&took, share));
+        assert!(
+            p50 <= 50 * MS && p90 <= 250 * MS,
+            "{ms} ms, bulk {bulk}, loss {loss}: {p50:?}, {p90:?}, {took:?}"
+        );
+    }
+}
+
+/// The table of `netem/results/roaming.md`.
+#[test]
+#[ignore = "measures"]
+fn table() {
+    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+    for length in [100, 300, 1000, 2000, 5000] {
+        for bulk in [false, true] {
+            for loss in [0.0, 0.1] {
+                let took = outages(2, 200, MS * length, bulk, loss);
+                let [p50, p90, most] = [0.5, 0.9, 1.0].map(|share| ms(percentile(&took, share)));
+                println!("| {length} | {bulk} | {:.0} % | {p50:.1} | {p90:.1} | {most:.1} |", loss * 100.0);
+            }
+        }
+    }
+    for address in [false, true] {
+        let (disturbed, median) = crate::roaming::changes(3, 200, address);
+        let [p50, p90, most] = [0.5, 0.9, 1.0].map(|share| ms(percentile(&disturbed, share)));
+        println!("| change of address {address} | {:.1} | {p50:.1} | {p90:.1} | {most:.1} |", ms(median));
+    }
+    let ratios = crate::roaming::resumptions(4, 200);
+    println!("resumptions: at most {:.3} round trips", ratios.iter().copied().fold(0.0, f64::max));
+}
