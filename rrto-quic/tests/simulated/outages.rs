@@ -4,23 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rrto_core::operator::{Handle, Operator};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rrto_core::operator::{Handle, Operator, Value};
 use rrto_core::testing::link::{Outage, Params};
 use rrto_core::wire::Mode;
+use rrto_quic::Submission;
 use rrto_quic::testing::{script, simulate};
 use tokio::time::sleep;
 
 use crate::scenarios::{link, percentile};
-use crate::sessions::{Program, Server, beside, patient};
+use crate::sessions::{Program, Server, patient};
 
 const MS: Duration = Duration::from_millis(1);
 
 /// The link is there for so long between two outages.
 const BETWEEN: Duration = Duration::from_millis(1300);
 
-/// From the link's coming back to the first answer, for each of `events` outages that are as long as `outage`.
+/// From the link's coming back to the answer to what was asked when it went or while it was away, for most of `events` outages
+/// that are as long as `outage`. With `bulk`, a copy of 200 kB follows the question, which its answer need not wait for.
 pub(crate) fn outages(seed: u64, events: u32, outage: Duration, bulk: bool, loss: f64) -> Vec<Duration> {
     simulate(seed, |network| async move {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (up, down) = (Params { loss, ..link() }, Params { outage: Outage::Lose, ..link() });
         let mut pieces = Vec::new();
         let mut comes_back = Vec::new();
@@ -37,26 +42,28 @@ pub(crate) fn outages(seed: u64, events: u32, outage: Duration, bulk: bool, loss
         let server = Server::start(&network.server());
         let host = network.robot(network.path(timeline.clone(), timeline));
         let program = Program::start(Arc::new(host), patient(server.address, Mode::Pipeline)).await;
-        let mut answered = Vec::new();
-        let asking = async {
-            while network.now() < at + Duration::from_secs(2) {
-                program.ask().await;
-                answered.push(network.now());
-                sleep(5 * MS).await;
-            }
-        };
-        let copying = async {
-            while bulk {
+        let mut took = Vec::new();
+        for back in comes_back {
+            // Asked shortly before the link goes, or at any time of the first half of the outage.
+            let asks = (back - outage).saturating_sub(10 * MS)
+                + (outage / 2 + 10 * MS).mul_f64(rng.random_range(0.0..1.0));
+            sleep(asks.saturating_sub(network.now())).await;
+            let asked = program.link.submit(0, Operator::MemGetInfo, None, |_| {}).await;
+            let Submission::Awaits(number) = asked else { panic!("{asked:?}") };
+            if bulk {
                 let copy = Operator::CopyIn { dst: 0, bytes: 200_000, stream: Handle::LEGACY_STREAM };
                 program.link.submit(1, copy, Some(Bytes::from(vec![1; 200_000])), |_| {}).await;
-                sleep(20 * MS).await;
             }
-        };
-        beside(asking, copying).await;
+            assert_eq!(program.link.wait(number).await, Ok(Value::None), "{:?}", program.link.lost());
+            // One that was answered before the link went says nothing.
+            if network.now() > back {
+                took.push(network.now() - back);
+            }
+            program.ask().await;
+        }
         let executed = server.executed.lock().unwrap();
         assert!(executed.is_sorted_by(|one, next| one < next), "each once, in order");
-        let first = |back: &Duration| *answered.iter().find(|at| *at > back).unwrap() - *back;
-        comes_back.iter().map(first).collect()
+        took
     })
 }
 

@@ -42,6 +42,8 @@ async fn roam(
     let inferring = async {
         while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
             took.push(program.infer().await);
+            // As a camera's pictures come.
+            sleep(33 * MS).await;
         }
         took.push(program.infer().await);
     };
@@ -53,15 +55,15 @@ async fn roam(
 #[test]
 fn a_thousand_roams_lose_nothing_and_repeat_nothing() {
     for (seed, mode) in [(1, Mode::Pipeline), (2, Mode::Replay)] {
-        let took = simulate(seed, |network| roam(network, seed, (mode, 500, 200 * MS), link()));
-        assert!(took.len() > 500, "{}", took.len());
+        let took = simulate(seed, |network| roam(network, seed, (mode, 500, 100 * MS), link()));
+        assert!(took.len() > 200, "{}", took.len());
     }
 }
 
 #[test]
 fn roams_on_a_lossy_link_lose_nothing_and_repeat_nothing() {
     let params = Params { loss: 0.1, ..link() };
-    simulate(3, |network| roam(network, 3, (Mode::Replay, 100, 300 * MS), params));
+    simulate(3, |network| roam(network, 3, (Mode::Replay, 50, 300 * MS), params));
 }
 
 #[test]
@@ -165,7 +167,7 @@ fn a_flight_that_is_captured_and_repeated_does_nothing() {
         let executed = server.executed.lock().unwrap().clone();
         assert!(executed.is_sorted_by(|one, next| one < next), "each once");
         let address = server.address;
-        server.kill().await;
+        server.kill();
         let server = Server::start(&server_host);
         assert_eq!(server.address, address);
         for _ in 0..100 {
@@ -257,7 +259,7 @@ fn a_server_that_is_gone_is_an_error_after_the_time_and_not_before() {
         let host = robot(&network, link());
         let mut program = Program::start(Arc::new(host), patient(server.address, Mode::Replay)).await;
         program.infer().await;
-        server.kill().await;
+        server.kill();
         let start = Instant::now();
         assert_eq!(program.link.call(0, Operator::MemGetInfo, None).await, Err(CuResult::DEVICE_UNAVAILABLE));
         let took = start.elapsed();
@@ -273,7 +275,7 @@ fn a_program_that_ends_without_a_link_ends_in_time() {
         let host = robot(&network, link());
         let mut program = Program::start(Arc::new(host), patient(server.address, Mode::Replay)).await;
         program.infer().await;
-        server.kill().await;
+        server.kill();
         sleep(Duration::from_secs(30)).await;
         let start = Instant::now();
         program.link.close(200 * MS).await;

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use quinn::udp::{RecvMeta, Transmit};
@@ -43,6 +43,7 @@ pub(crate) struct Server {
     pub(crate) begun: Arc<Mutex<u32>>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
+    system: Wiretap,
 }
 
 struct DeviceGate(mpsc::UnboundedSender<Session>);
@@ -73,7 +74,8 @@ impl Server {
             max_waiting: 2,
             max_connections,
         };
-        let listener = Listener::bind_on(Arc::new(host.clone()), config).unwrap();
+        let system = Wiretap::new(host.clone());
+        let listener = Listener::bind_on(Arc::new(system.clone()), config).unwrap();
         let address = listener.local_addr();
         let (sessions, mut admitted) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
@@ -88,6 +90,7 @@ impl Server {
             begun: Arc::default(),
             stop: Some(stop),
             task,
+            system,
         };
         let (over, executed, begun) = (server.over.clone(), server.executed.clone(), server.begun.clone());
         tokio::spawn(async move {
@@ -100,9 +103,9 @@ impl Server {
     }
 
     /// It ends as a process does that is killed: nobody is told.
-    pub(crate) async fn kill(self) {
+    pub(crate) fn kill(self) {
         self.task.abort();
-        let _ = self.task.await;
+        self.system.kill();
     }
 
     /// It ends as one should.
@@ -259,6 +262,7 @@ pub(crate) struct Wiretap {
     pub(crate) host: Host,
     sent: Arc<Mutex<Vec<(Instant, Bytes)>>>,
     muted: Arc<AtomicBool>,
+    sockets: Arc<Mutex<Vec<Arc<Tapped>>>>,
 }
 
 /// While it lives, nothing of connections gets through but what begins them, and what comes together with it.
@@ -272,7 +276,7 @@ impl Drop for Mute {
 
 impl Wiretap {
     pub(crate) fn new(host: Host) -> Self {
-        Wiretap { host, sent: Arc::default(), muted: Arc::default() }
+        Wiretap { host, sent: Arc::default(), muted: Arc::default(), sockets: Arc::default() }
     }
 
     /// The connection that there is gets nothing through any more, and neither does any other, until it is dropped, once its
@@ -282,20 +286,30 @@ impl Wiretap {
         Mute(self.muted.clone())
     }
 
+    /// Its sockets are gone, as those of a process are that was killed; what has them does not know.
+    pub(crate) fn kill(&self) {
+        self.sockets.lock().unwrap().drain(..).for_each(|tapped| drop(tapped.socket.lock().unwrap().take()));
+    }
+
     /// Those since then.
     pub(crate) fn since(&self, start: Instant) -> Vec<(Instant, Bytes)> {
         self.sent.lock().unwrap().iter().filter(|(at, _)| *at >= start).cloned().collect()
     }
 }
 
-/// Whether a datagram begins a connection: a long header of the type Initial (RFC 9000, section 17.2).
+/// Whether a datagram begins a connection: a long header of the type Initial (RFC 9000, section 17.2; RFC 9287
+/// lets the second bit be anything).
 pub(crate) fn is_initial(datagram: &[u8]) -> bool {
-    datagram.first().is_some_and(|byte| byte & 0xf0 == 0xc0)
+    datagram.first().is_some_and(|byte| byte & 0xb0 == 0x80)
 }
 
 impl System for Wiretap {
     fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        Ok(Arc::new(Tapped { socket: self.host.bind(address)?, tap: self.clone() }))
+        let socket = self.host.bind(address)?;
+        let address = socket.local_addr()?;
+        let tapped = Arc::new(Tapped { socket: Mutex::new(Some(socket)), address, tap: self.clone() });
+        self.sockets.lock().unwrap().push(tapped.clone());
+        Ok(tapped)
     }
 
     fn runtime(&self) -> Arc<dyn Runtime> {
@@ -315,15 +329,30 @@ impl System for Wiretap {
     }
 }
 
-#[derive(Debug)]
 struct Tapped {
-    socket: Arc<dyn AsyncUdpSocket>,
+    socket: Mutex<Option<Arc<dyn AsyncUdpSocket>>>,
+    address: SocketAddr,
     tap: Wiretap,
+}
+
+impl fmt::Debug for Tapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tapped").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct AlwaysWritable;
+
+impl UdpPoller for AlwaysWritable {
+    fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncUdpSocket for Tapped {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        self.socket.clone().create_io_poller()
+        Box::pin(AlwaysWritable)
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -334,7 +363,7 @@ impl AsyncUdpSocket for Tapped {
         if is_short && self.tap.muted.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.socket.try_send(transmit)
+        self.socket.lock().unwrap().as_ref().map_or(Ok(()), |socket| socket.try_send(transmit))
     }
 
     fn poll_recv(
@@ -343,19 +372,20 @@ impl AsyncUdpSocket for Tapped {
         bufs: &mut [io::IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.socket.poll_recv(cx, bufs, meta)
+        let socket = self.socket.lock().unwrap();
+        socket.as_ref().map_or(Poll::Pending, |socket| socket.poll_recv(cx, bufs, meta))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        Ok(self.address)
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.socket.max_transmit_segments()
+        10
     }
 
     fn may_fragment(&self) -> bool {
-        self.socket.may_fragment()
+        false
     }
 }
 
