@@ -12,9 +12,9 @@ use tokio::time::Instant;
 /// A server takes no longer to acknowledge, nor does a packet take to be sent again, than so many round trips..
 const SILENT_RTTS: u32 = 3;
 
-/// ..or than this, which covers the delays of acknowledgements and two lost packets in a row. What it costs to be wrong is a
+/// ..or than this, which covers the delay of an acknowledgement and a lost packet. What it costs to be wrong is a
 /// handshake.
-const SILENT_AT_LEAST: Duration = Duration::from_millis(150);
+const SILENT_AT_LEAST: Duration = Duration::from_millis(100);
 
 /// An answer is awaited for so long before a sign of life is asked for: the NAT between may have forgotten this side, and the
 /// answer have gone nowhere. Twice as long each time.
