@@ -2,6 +2,7 @@
 
 #[cfg(feature = "testing")]
 mod asynchronous;
+mod carried;
 mod dialler;
 mod error;
 mod path;
@@ -25,12 +26,17 @@ use tokio::sync::Notify;
 
 #[cfg(feature = "testing")]
 pub use asynchronous::AsyncLink;
+use carried::Carried;
 pub use error::ConnectError;
 
 use crate::congestion::Congestion;
+use crate::hot::Hot;
 use crate::signal::Signal;
 use crate::system::OperatingSystem;
 use crate::tls::Credentials;
+
+/// Looks for an answer between two at the clock.
+const LOOKS_BETWEEN_CLOCKS: u32 = 32;
 
 /// Where to connect, as whom, and how long to be patient.
 #[derive(Clone, Debug)]
@@ -157,25 +163,6 @@ struct Path {
     transmit: Arc<Notify>,
 }
 
-/// UDP payloads, and packets found lost.
-#[derive(Clone, Copy, Default)]
-struct Carried {
-    up: u64,
-    down: u64,
-    lost: u64,
-}
-
-impl Carried {
-    fn and(self, connection: Option<&quinn::Connection>) -> Carried {
-        let Some(stats) = connection.map(quinn::Connection::stats) else { return self };
-        Carried {
-            up: self.up + stats.udp_tx.bytes,
-            down: self.down + stats.udp_rx.bytes,
-            lost: self.lost + stats.path.lost_packets,
-        }
-    }
-}
-
 impl State {
     fn path(&mut self, number: u64) -> Option<&mut Path> {
         self.paths.iter_mut().find(|path| path.number == number)
@@ -189,6 +176,10 @@ struct Shared {
     news: Notify,
     /// It looks at nothing until there are news.
     resting: AtomicBool,
+    /// How often there was something new for whoever waits.
+    announced: AtomicU64,
+    /// The transport thread.
+    hot: Hot,
     /// The engine's sticky error, 0 if none: read by every call of the program without the lock.
     sticky: AtomicU32,
     counters: Counters,
@@ -215,6 +206,8 @@ impl Shared {
             changed: Signal::default(),
             news: Notify::new(),
             resting: AtomicBool::new(false),
+            announced: AtomicU64::new(0),
+            hot: Hot::new(),
             sticky: AtomicU32::new(0),
             counters: Counters::default(),
             memory,
@@ -233,6 +226,18 @@ impl Shared {
         let (mut state, _) = self.changed.wait_timeout(state, limit);
         state.waiting -= 1;
         state
+    }
+
+    /// The same, without sleeping while the answer is close.
+    fn wait_awake<'a>(&'a self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        let seen = self.announced.load(Ordering::Acquire);
+        drop(state);
+        let is_new = || self.announced.load(Ordering::Acquire) != seen;
+        while self.hot.is_awake() && !is_new() {
+            (0..LOOKS_BETWEEN_CLOCKS).take_while(|_| !is_new()).for_each(|_| std::hint::spin_loop());
+        }
+        let state = self.lock();
+        if is_new() { state } else { self.wait(state, limit) }
     }
 
     fn wake_writer(&self, state: &mut State) {
@@ -269,6 +274,7 @@ impl Shared {
         if let Some(sticky) = state.engine.sticky() {
             self.sticky.store(sticky.0, Ordering::Release);
         }
+        self.announced.fetch_add(1, Ordering::Release);
         if state.waiting > 0 {
             self.changed.notify_all();
         }
@@ -392,7 +398,7 @@ impl Link {
                     self.shared.wake_writer(&mut state);
                 }
             }
-            state = self.shared.wait(state, self.shared.patience);
+            state = self.shared.wait_awake(state, self.shared.patience);
         }
     }
 

@@ -20,6 +20,8 @@
 mod client;
 mod close;
 mod congestion;
+mod hot;
+mod routes;
 mod server;
 mod signal;
 mod staging;
@@ -34,6 +36,7 @@ mod transport;
 pub use client::AsyncLink;
 pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission, Tap};
 pub use congestion::{Congestion, UnknownCongestion};
+pub use routes::Routes;
 pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
 pub use staging::{Place, Staging};
 pub use system::System;

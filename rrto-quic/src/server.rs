@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use self::registry::Registry;
 use crate::congestion::Congestion;
+use crate::hot::Hot;
 use crate::signal::Signal;
 use crate::staging::Staging;
 use crate::system::{OperatingSystem, System};
@@ -154,6 +155,8 @@ struct Shared {
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     staging: OnceLock<Arc<dyn Staging>>,
+    /// The transport thread.
+    hot: Arc<Hot>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -163,7 +166,13 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    fn new(id: u64, robot: String, peer: SocketAddr, token: SessionToken, limits: ServerLimits) -> Self {
+    fn new(
+        id: u64,
+        (robot, peer): (String, SocketAddr),
+        token: SessionToken,
+        limits: ServerLimits,
+        hot: Arc<Hot>,
+    ) -> Self {
         let engine = Server::new(limits);
         Shared {
             id,
@@ -184,6 +193,7 @@ impl Shared {
             bytes_up: AtomicU64::new(0),
             bytes_down: AtomicU64::new(0),
             staging: OnceLock::new(),
+            hot,
         }
     }
 
@@ -409,6 +419,9 @@ impl Listener {
     /// Serves until `shutdown` is ready; then tells every session and waits a moment for them to be told.
     pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
         let open = Arc::new(AtomicU32::new(0));
+        let hot = Arc::new(Hot::new());
+        let awake = hot.clone();
+        let awake = tokio::spawn(async move { awake.keep_awake().await });
         let mut next_id = 0;
         tokio::pin!(shutdown);
         loop {
@@ -438,6 +451,7 @@ impl Listener {
                 limits: self.limits,
                 registry: self.registry.clone(),
                 system: self.system.clone(),
+                hot: hot.clone(),
             };
             let served = connection::serve(next_id, incoming, house);
             tokio::spawn(async move {
@@ -449,6 +463,7 @@ impl Listener {
             shared.end("the server is shutting down");
         }
         let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+        awake.abort();
         self.endpoint.close(0u32.into(), b"the server is shutting down");
     }
 }

@@ -1,12 +1,13 @@
 //! Makes connections to the server: one socket, however many are tried.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use quinn::{Connecting, Connection, Endpoint};
 
 use super::{ConnectError, LinkConfig, resolve};
+use crate::routes::Routes;
 use crate::system::System;
 use crate::tls::SERVER_NAME;
 use crate::transport;
@@ -19,6 +20,9 @@ pub(super) struct Dialler {
     client: quinn::ClientConfig,
     config: LinkConfig,
     system: Arc<dyn System>,
+    routes: Option<Routes>,
+    /// The address that packets left from when it was looked at.
+    source: Option<IpAddr>,
 }
 
 impl Dialler {
@@ -36,6 +40,8 @@ impl Dialler {
                 client: client.clone(),
                 config: config.clone(),
                 system: system.clone(),
+                routes: system.routes(),
+                source: system.source(server).ok(),
             };
             match dialler.dial()?.await {
                 Ok(connection) => return Ok((dialler, connection)),
@@ -62,6 +68,26 @@ impl Dialler {
             server: self.config.server.clone(),
             reason: error.to_string(),
         })
+    }
+
+    /// Waits until there may be another way to the server, if the system says so.
+    pub(super) async fn routes_changed(&self) {
+        match &self.routes {
+            Some(routes) => routes.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// If packets leave from another address by now, all connections go on from there; whether that is so.
+    pub(super) fn follow_source(&mut self) -> bool {
+        let source = self.system.source(self.server).ok();
+        let has_moved = source.is_some() && source != self.source;
+        if has_moved {
+            self.source = source;
+            // Without a new socket the old one goes on: it is bound to no address.
+            let _ = self.rebind();
+        }
+        has_moved
     }
 
     /// Goes on with all connections from another port, and by the way that the system now knows. Each tells the server, which

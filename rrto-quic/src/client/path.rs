@@ -181,6 +181,7 @@ impl Line<'_> {
                 path.channel.said_goodbye() || engine.lost().is_some()
             };
             if !out.is_empty() {
+                shared.hot.touch(self.connection.rtt());
                 send.write_all(&out).await?;
                 shared.counters.control_up.fetch_add(out.len() as u64, Ordering::Relaxed);
                 if let Some(tap) = &shared.tap {

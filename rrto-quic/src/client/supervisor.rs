@@ -56,6 +56,9 @@ pub(super) async fn run(
     system: &Arc<dyn System>,
 ) -> Result<(), Failure> {
     let (dialler, connection) = Dialler::connect(&config, &client, system).await.map_err(Failure::Connect)?;
+    let awake = shared.clone();
+    // Ends with the runtime.
+    tokio::spawn(async move { awake.hot.keep_awake().await });
     let mut supervisor = Supervisor {
         shared: shared.clone(),
         config,
@@ -159,6 +162,7 @@ impl Supervisor {
             }
             let next = self.attend(now, &seen)?;
             let shared = self.shared.clone();
+            let mut may_have_moved = false;
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next() => {
@@ -167,7 +171,13 @@ impl Supervisor {
                     }
                 }
                 () = shared.news.notified() => {}
+                () = self.dialler.routes_changed() => may_have_moved = true,
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+            }
+            // A robot in another network is there at once: the old connection goes on from the new address, and if it was
+            // silent another one is tried.
+            if may_have_moved && self.dialler.follow_source() {
+                self.attempts = Attempts::new(Instant::now());
             }
         }
     }

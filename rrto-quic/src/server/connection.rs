@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use super::registry::{Registry, new_token};
 use super::{Admission, Gate, Path, Session, Shared};
 use crate::close;
+use crate::hot::Hot;
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
 use crate::system::System;
 use crate::tls::peer_name;
@@ -44,6 +45,7 @@ pub(super) struct House {
     pub(super) limits: ServerLimits,
     pub(super) registry: Arc<Registry>,
     pub(super) system: Arc<dyn System>,
+    pub(super) hot: Arc<Hot>,
 }
 
 pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConfig>), house: House) {
@@ -218,7 +220,8 @@ fn welcome(
     let peer = connection.remote_address();
     let Admission { mut welcome, run } = house.gate.admit(robot, peer, hello)?;
     welcome.session = id;
-    let shared = Arc::new(Shared::new(id, robot.to_owned(), peer, new_token()?, house.limits));
+    let shared =
+        Arc::new(Shared::new(id, (robot.to_owned(), peer), new_token()?, house.limits, house.hot.clone()));
     house.registry.insert(shared.clone());
     let session = Session::new(shared.clone(), house.registry.clone());
     house
@@ -271,7 +274,7 @@ async fn run(
     let (bulk_queue, bulk) = mpsc::unbounded_channel();
     let incoming = async {
         tokio::select! {
-            ended = take_control(attached, recv) => ended,
+            ended = take_control(attached, connection, recv) => ended,
             ended = take_payloads(shared, connection) => ended,
         }
     };
@@ -363,7 +366,11 @@ async fn send_payloads(
     std::future::pending().await
 }
 
-async fn take_control(attached: &Attached, mut recv: RecvStream) -> Result<(), StreamError> {
+async fn take_control(
+    attached: &Attached,
+    connection: &Connection,
+    mut recv: RecvStream,
+) -> Result<(), StreamError> {
     let shared = &attached.shared;
     // What came together with the greeting.
     attached.handle_control(&[])?;
@@ -376,6 +383,7 @@ async fn take_control(attached: &Attached, mut recv: RecvStream) -> Result<(), S
             shared.room.notify_waiters();
         }
         let bytes = read_control(&mut recv).await?;
+        shared.hot.touch(connection.rtt());
         shared.bytes_up.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         attached.handle_control(&bytes)?;
     }
