@@ -61,7 +61,7 @@ pub struct LinkConfig {
     pub tap: Option<Arc<dyn Tap>>,
 }
 
-/// Is told what passes between the engine and QUIC, for timelines. Called on the transport thread, which waits for it;
+/// Is told what passes between the engine and QUIC on the connection that carries the session, for timelines. Called on the transport thread, which waits for it;
 /// must not call the [`Link`].
 pub trait Tap: std::fmt::Debug + Send + Sync + 'static {
     /// Whole frames of the control stream have been handed to QUIC.

@@ -158,9 +158,10 @@ impl Line<'_> {
         let mut out = Vec::new();
         loop {
             out.clear();
-            let finished = {
+            let (finished, is_current) = {
                 let mut state = shared.lock();
-                let is_current = state.current == Some(self.number);
+                // The first connection is the only one.
+                let is_current = state.current.is_none_or(|current| current == self.number);
                 let State { engine, paths, .. } = &mut *state;
                 let Some(path) = paths.iter_mut().find(|path| path.number == self.number) else {
                     return Err(StreamError::Superseded);
@@ -178,13 +179,13 @@ impl Line<'_> {
                     }
                 }
                 path.writer_idle = out.is_empty();
-                path.channel.said_goodbye() || engine.lost().is_some()
+                (path.channel.said_goodbye() || engine.lost().is_some(), is_current)
             };
             if !out.is_empty() {
                 shared.hot.touch(self.connection.rtt());
                 send.write_all(&out).await?;
                 shared.counters.control_up.fetch_add(out.len() as u64, Ordering::Relaxed);
-                if let Some(tap) = &shared.tap {
+                if let Some(tap) = shared.tap.as_ref().filter(|_| is_current) {
                     tap.control_sent(&out);
                 }
             } else if !finished {
@@ -217,7 +218,8 @@ impl Line<'_> {
             if path.channel.is_answered() && !was_answered {
                 self.keep(&mut state);
             }
-            if let Some(tap) = &shared.tap {
+            let is_current = state.current == Some(self.number);
+            if let Some(tap) = shared.tap.as_ref().filter(|_| is_current) {
                 tap.control_received(&bytes);
             }
             deliver(shared, &mut state);

@@ -22,7 +22,7 @@ use crate::streams::StreamError;
 use crate::system::System;
 
 /// How often the connection is looked at while something is awaited: short beside the patience with a silent server.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Time between two attempts: as good as at once for a person, and a few packets of traffic.
 const ATTEMPT_EVERY: Duration = Duration::from_millis(60);

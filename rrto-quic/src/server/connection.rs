@@ -242,9 +242,16 @@ fn go_on(
 ) -> Result<Attached, Refusal> {
     let shared = registry.find(&resume.token, robot)?;
     let mut state = shared.lock();
-    let unconfirmed = state.paths.iter().filter(|path| !path.is_confirmed).count();
-    if state.over.is_some() && !state.engine.is_ended() || unconfirmed >= MOST_UNCONFIRMED {
+    if state.over.is_some() && !state.engine.is_ended() {
         return Err(Refusal::Unknown);
+    }
+    // The client has given the oldest of them up, if they are its own.
+    let mut unconfirmed = state.paths.iter().filter(|path| !path.is_confirmed);
+    let oldest = unconfirmed.next().map(|path| path.number);
+    if unconfirmed.count() + 1 >= MOST_UNCONFIRMED {
+        for given_up in state.paths.extract_if(.., |path| Some(path.number) == oldest) {
+            given_up.connection.close(close::SUPERSEDED, b"");
+        }
     }
     state.engine.handle_resume(&mut channel, resume);
     drop(state);

@@ -92,3 +92,44 @@ pub(super) fn new_token() -> Result<SessionToken, Refusal> {
     crate::tls::provider().secure_random.fill(&mut token).map_err(no_randomness)?;
     Ok(SessionToken(token))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hot::Hot;
+
+    fn session(robot: &str) -> Arc<Shared> {
+        let peer = ([127, 0, 0, 1], 1).into();
+        let token = new_token().unwrap();
+        Arc::new(Shared::new(1, (robot.into(), peer), token, Default::default(), Arc::new(Hot::new())))
+    }
+
+    #[test]
+    fn a_session_is_its_robots_alone() {
+        let registry = Registry::new(Duration::from_secs(1), 1);
+        let session = session("robot");
+        registry.insert(session.clone());
+        assert!(registry.find(&session.token, "robot").is_ok());
+        assert!(matches!(registry.find(&session.token, "other"), Err(Refusal::Unknown)));
+        assert!(matches!(registry.find(&new_token().unwrap(), "robot"), Err(Refusal::Unknown)));
+        registry.remove(&session.token);
+        assert!(matches!(registry.find(&session.token, "robot"), Err(Refusal::Unknown)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_wait_for_their_time_and_only_so_many() {
+        let registry = Arc::new(Registry::new(Duration::from_secs(3), 2));
+        let sessions = [(); 3].map(|()| session("robot"));
+        for session in &sessions {
+            registry.insert(session.clone());
+            registry.wait_for_connection(session, 0);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let are_over = || sessions.clone().map(|session| session.lock().over.is_some());
+        assert_eq!(are_over(), [true, false, false], "the first has given way");
+        // One comes back.
+        sessions[1].lock().connections += 1;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(are_over(), [true, false, true]);
+    }
+}

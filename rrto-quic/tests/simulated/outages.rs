@@ -23,10 +23,16 @@ const BETWEEN: Duration = Duration::from_millis(1300);
 
 /// From the link's coming back to the answer to what was asked when it went or while it was away, for most of `events` outages
 /// that are as long as `outage`. With `bulk`, a copy of 200 kB follows the question, which its answer need not wait for.
-pub(crate) fn outages(seed: u64, events: u32, outage: Duration, bulk: bool, loss: f64) -> Vec<Duration> {
+pub(crate) fn outages(
+    seed: u64,
+    events: u32,
+    (outage, kind): (Duration, Outage),
+    bulk: bool,
+    loss: f64,
+) -> Vec<Duration> {
     simulate(seed, |network| async move {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let (up, down) = (Params { loss, ..link() }, Params { outage: Outage::Lose, ..link() });
+        let (up, down) = (Params { loss, ..link() }, Params { outage: kind, ..link() });
         let mut pieces = Vec::new();
         let mut comes_back = Vec::new();
         let mut at = Duration::ZERO;
@@ -72,12 +78,21 @@ fn the_first_answer_comes_soon_after_the_link() {
     for (ms, bulk, loss) in
         [(100, false, 0.0), (300, true, 0.1), (1000, false, 0.1), (2000, true, 0.0), (5000, false, 0.0)]
     {
-        let took = outages(1, 20, MS * ms, bulk, loss);
+        let took = outages(1, 20, (MS * ms, Outage::Lose), bulk, loss);
         let [p50, p90] = [0.5, 0.9].map(|share| percentile(&took, share));
         assert!(
             p50 <= 50 * MS && p90 <= 250 * MS,
             "{ms} ms, bulk {bulk}, loss {loss}: {p50:?}, {p90:?}, {took:?}"
         );
+    }
+}
+
+#[test]
+fn a_link_that_holds_what_is_sent_meanwhile_is_no_worse() {
+    for ms in [300, 2000] {
+        let took = outages(1, 20, (MS * ms, Outage::Hold), true, 0.0);
+        let [p50, p90] = [0.5, 0.9].map(|share| percentile(&took, share));
+        assert!(p50 <= 50 * MS && p90 <= 250 * MS, "{ms} ms: {p50:?}, {p90:?}, {took:?}");
     }
 }
 
@@ -89,7 +104,7 @@ fn table() {
     for length in [100, 300, 1000, 2000, 5000] {
         for bulk in [false, true] {
             for loss in [0.0, 0.1] {
-                let took = outages(2, 200, MS * length, bulk, loss);
+                let took = outages(2, 200, (MS * length, Outage::Lose), bulk, loss);
                 let [p50, p90, most] = [0.5, 0.9, 1.0].map(|share| ms(percentile(&took, share)));
                 println!("| {length} | {bulk} | {:.0} % | {p50:.1} | {p90:.1} | {most:.1} |", loss * 100.0);
             }
