@@ -105,7 +105,14 @@ async fn connect(
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let endpoint = transport::endpoint(system, local, None)?;
-        client.transport_config(transport::parameters(system, address, config.silence_timeout, true, false, config.congestion));
+        client.transport_config(transport::parameters(
+            system,
+            address,
+            config.silence_timeout,
+            true,
+            false,
+            config.congestion,
+        ));
         let connecting = endpoint.connect_with(client.clone(), address, SERVER_NAME).map_err(|error| {
             ConnectError::Address { server: config.server.clone(), reason: error.to_string() }
         })?;

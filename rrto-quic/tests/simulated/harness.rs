@@ -12,8 +12,8 @@ use rrto_core::testing::{Device, FakeDevice};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::testing::{Host, Network, Path};
 use rrto_quic::{
-    Admission, AsyncLink, Congestion, ConnectError, Credentials, Gate, LinkConfig, Listener, Next, ProgramMemory,
-    ServeConfig, Session,
+    Admission, AsyncLink, Congestion, ConnectError, Credentials, Gate, LinkConfig, Listener, Next,
+    ProgramMemory, ServeConfig, Session,
 };
 use tokio::sync::mpsc;
 

@@ -175,7 +175,12 @@ pub(crate) fn beside_cubic(setup: &Setup, lasts: Duration) -> [f64; 2] {
 }
 
 /// Round trips of messages on the control stream, one about every `every`, with their times since the connection came about.
-pub(crate) fn messages(setup: &Setup, count: usize, every: Duration, with_bulk: bool) -> Vec<(Duration, Duration)> {
+pub(crate) fn messages(
+    setup: &Setup,
+    count: usize,
+    every: Duration,
+    with_bulk: bool,
+) -> Vec<(Duration, Duration)> {
     simulate(setup.seed, |network| async move {
         let path = setup.path(&network);
         let (robot, server) = setup.connect(&network, path).await;
