@@ -36,6 +36,21 @@ WORTH_STARTING_S = 8
 HIDE_GPU = 'for f in $(find /dev -path "/dev/nvidia*" ! -type d) $(find /dev/dri -type c 2>/dev/null); do mount --bind /dev/null "$f"; done; exec "$@"'
 
 
+# A robot and a server have their own processors: here each has half of them.
+CPUS = sorted(os.sched_getaffinity(0))
+PROGRAM_CPUS, SERVER_CPUS = CPUS[: (len(CPUS) + 1) // 2], CPUS[len(CPUS) // 2 :]
+
+
+@contextlib.contextmanager
+def on(cpus):
+    """What this thread starts in the block runs on these processors, and so does all that it starts."""
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, CPUS)
+
+
 class OutOfTime(Exception):
     """The budget is spent; what was to be done is skipped."""
 
@@ -62,7 +77,8 @@ class Bench:
         command = [str(c) for c in command]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
         # A group of its own: what is ended at the limit is all that it started.
-        child = subprocess.Popen(command, env={**os.environ, **(env or {})}, start_new_session=True, **pipes)
+        with on(PROGRAM_CPUS):
+            child = subprocess.Popen(command, env={**os.environ, **(env or {})}, start_new_session=True, **pipes)
         try:
             stdout, stderr = child.communicate(timeout=limit_s)
             how = f"exit {child.returncode}"
@@ -81,7 +97,8 @@ class Bench:
     def process(self, command, ready):
         """Runs a server until the block ends; `ready` turns its first line into the block's value."""
         command = [str(c) for c in command]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        with on(SERVER_CPUS):
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         # Ends a server that says nothing, so that reading its first line ends too.
         watch = threading.Timer(READY_LIMIT_S, child.kill)
         watch.start()
@@ -140,7 +157,8 @@ class Player:
         self.errors = tempfile.TemporaryFile("w+")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors, "text": True}
         command, environment = [str(c) for c in command], {**os.environ, **(env or {})}
-        self.child = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+        with on(PROGRAM_CPUS):
+            self.child = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
 
     def ready(self):
         self.answer()

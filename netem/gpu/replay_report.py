@@ -72,7 +72,7 @@ def markdown(results):
         "# Record and replay, measured on a GPU",
         "",
         f"{m['gpu']}, {m['cpus']} CPU cores, PyTorch {m['torch']}, {m['date']}. Server and program on one machine, in",
-        "separate processes; the program sees no GPU device file. Batch 1, medians, fresh inputs; programs that are timed take",
+        "separate processes, each on half of the cores; the program sees no GPU device file. Batch 1, medians, fresh inputs; programs that are timed take",
         "turns, so that one is at work at a time. Made by `netem/gpu/measure_replay.py`.",
     ]
     head = ["model", "inferences", "differ", "operators", "round trips", "control up, bytes", "control down, bytes"]

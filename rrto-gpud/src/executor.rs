@@ -94,7 +94,7 @@ pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMet
                     continue;
                 }
             }
-            Next::Idle if wait.is_zero() => std::thread::yield_now(),
+            Next::Idle if wait.is_zero() => pace::pause(),
             Next::Idle => {}
             Next::Over(reason) => return reason,
         }

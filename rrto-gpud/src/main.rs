@@ -20,10 +20,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Threads that move packets. A connection is one task at a time, so a few carry many sessions; operators are
-/// executed on the sessions' own threads.
-const TRANSPORT_THREADS: usize = 4;
-
 /// What shells give for a process that ended by SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -52,12 +48,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(TRANSPORT_THREADS)
-        .thread_name("rrto-transport")
+    // One thread moves all packets, so that it can stay awake for them (rrto-quic's `hot`), and nothing that it does
+    // waits; operators are executed on the sessions' own threads. It moves a few Gbit/s.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the transport's threads")?;
+        .context("cannot start the transport")?;
     runtime.block_on(async {
         // Before the ready line: whoever reads that may send a signal at once.
         let interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;

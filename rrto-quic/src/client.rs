@@ -23,9 +23,13 @@ pub use asynchronous::AsyncLink;
 pub use error::ConnectError;
 
 use crate::congestion::Congestion;
+use crate::hot::Hot;
 use crate::signal::Signal;
 use crate::system::OperatingSystem;
 use crate::tls::Credentials;
+
+/// Looks for an answer between two at the clock.
+const LOOKS_BETWEEN_CLOCKS: u32 = 32;
 
 /// Where to connect, as whom, and how long to be patient.
 #[derive(Clone, Debug)]
@@ -130,7 +134,11 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     changed: Signal,
+    /// How often there was something new for whoever waits.
+    announced: AtomicU64,
     transmit: Notify,
+    /// The transport thread.
+    hot: Hot,
     /// The engine's sticky error, 0 if none: read by every call of the program without the lock.
     sticky: AtomicU32,
     counters: Counters,
@@ -153,7 +161,9 @@ impl Shared {
         Shared {
             state: Mutex::new(state),
             changed: Signal::default(),
+            announced: AtomicU64::new(0),
             transmit: Notify::new(),
+            hot: Hot::new(),
             sticky: AtomicU32::new(0),
             counters: Counters::default(),
             connection: OnceLock::new(),
@@ -175,6 +185,18 @@ impl Shared {
         state
     }
 
+    /// The same, without sleeping while the answer is close.
+    fn wait_awake<'a>(&'a self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        let seen = self.announced.load(Ordering::Acquire);
+        drop(state);
+        let is_new = || self.announced.load(Ordering::Acquire) != seen;
+        while self.hot.is_awake() && !is_new() {
+            (0..LOOKS_BETWEEN_CLOCKS).take_while(|_| !is_new()).for_each(|_| std::hint::spin_loop());
+        }
+        let state = self.lock();
+        if is_new() { state } else { self.wait(state, limit) }
+    }
+
     fn wake_writer(&self, state: &mut State) {
         if std::mem::take(&mut state.writer_idle) {
             self.transmit.notify_one();
@@ -194,6 +216,7 @@ impl Shared {
         if let Some(sticky) = state.engine.sticky() {
             self.sticky.store(sticky.0, Ordering::Release);
         }
+        self.announced.fetch_add(1, Ordering::Release);
         if state.waiting > 0 {
             self.changed.notify_all();
         }
@@ -315,7 +338,7 @@ impl Link {
                     self.shared.wake_writer(&mut state);
                 }
             }
-            state = self.shared.wait(state, self.shared.patience);
+            state = self.shared.wait_awake(state, self.shared.patience);
         }
     }
 

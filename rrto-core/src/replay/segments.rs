@@ -18,18 +18,24 @@ const MOST_SEGMENTS: u32 = 10;
 /// and the device should be at work before the last operator is called.
 const OPERATORS_PER_SEGMENT: u32 = 4;
 
-/// The same on a link with a delay.
+/// The same where a message takes its time.
 const OPERATORS_PER_SEGMENT_FAR: u32 = 16;
 
-/// A longer round trip than that of a wired local network: a program issues some 50 operators meanwhile.
-const FAR: Duration = Duration::from_millis(1);
+/// A server behind a shorter round trip is near, as in a wired local network or on the same machine: what a message takes is
+/// less than what holding operators back for it does. A program issues some 50 operators in that time.
+pub const NEAR: Duration = Duration::from_millis(1);
 
 /// How many times as long as the first and the last segment one in the middle is.
 const LONGEST: u32 = 3;
 
+/// Whether the server is near, as far as that is known.
+pub(super) fn is_near(round_trip: Option<Duration>) -> bool {
+    round_trip.is_some_and(|round_trip| round_trip < NEAR)
+}
+
 /// The places after the last operator of each segment, ascending; the last one is `operators`.
-pub(super) fn ends(operators: u32, round_trip: Duration) -> Box<[u32]> {
-    let each = if round_trip < FAR { OPERATORS_PER_SEGMENT } else { OPERATORS_PER_SEGMENT_FAR };
+pub(super) fn ends(operators: u32, round_trip: Option<Duration>) -> Box<[u32]> {
+    let each = if is_near(round_trip) { OPERATORS_PER_SEGMENT } else { OPERATORS_PER_SEGMENT_FAR };
     let count = (operators / each).clamp(1, MOST_SEGMENTS);
     let weights = (0..count).map(|index| (index + 1).min(count - index).min(LONGEST));
     let all: u32 = weights.clone().sum();
@@ -46,7 +52,7 @@ mod tests {
 
     #[test]
     fn segments_cover_a_run_and_begin_and_end_short() {
-        let delays = [Duration::ZERO, Duration::from_millis(10)];
+        let delays = [None, Some(Duration::ZERO), Some(Duration::from_millis(10))];
         for (operators, round_trip) in (1..5000).flat_map(|operators| delays.map(|delay| (operators, delay)))
         {
             let ends = ends(operators, round_trip);

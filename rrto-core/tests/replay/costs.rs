@@ -1,6 +1,7 @@
 //! What an inference costs once it is replayed.
 
 use rrto_core::operator::{Operator, Value};
+use rrto_core::replay::NEAR;
 use rrto_core::testing::{Carried, Script};
 use rrto_core::wire::Mode;
 
@@ -85,4 +86,23 @@ fn nothing_leaves_within_a_segment_but_bulk() {
     assert!(sends <= 13, "{sends}");
     assert_eq!(script.pair.client.poll_divergence(), None);
     assert_eq!(script.end().outcomes.last(), Some(&Ok(Value::None)));
+}
+
+#[test]
+fn a_short_inference_is_replayed_only_where_messages_take_long() {
+    for (kernels, near, is_replayed) in [(6, true, false), (6, false, true), (300, true, true)] {
+        let mut script = warm(kernels);
+        let runs = script.pair.client.replay_statistics().runs;
+        // Roaming changes it while the sequence is known.
+        for (round, near) in [(0, near), (1, false), (2, near)] {
+            script.pair.client.handle_round_trip(if near { NEAR / 2 } else { NEAR });
+            let before = script.pair.client.replay_statistics().runs;
+            let (_, round_trips) = spent(&mut script, kernels, WARM_UP + round);
+            assert_eq!(round_trips, 1);
+            let has_run = script.pair.client.replay_statistics().runs > before;
+            assert_eq!(has_run, is_replayed || !near, "{kernels} kernels, near: {near}");
+        }
+        let statistics = script.pair.client.replay_statistics();
+        assert!(statistics.runs > runs && statistics.divergences.is_empty(), "{statistics:?}");
+    }
 }

@@ -23,6 +23,16 @@ const LONGEST_WAIT: Duration = Duration::from_micros(500);
 /// A wait is this part of all the time waited: so noticing a completion late adds at most 3 % to it.
 const WAITED_DIVISOR: u32 = 32;
 
+/// Hints to the processor in one pause, together a microsecond or two.
+const PAUSES: u32 = 32;
+
+/// Between two looks of a thread that does not wait. Leaves the core to whatever else wants it, also to what runs beside
+/// this thread on a core that runs two.
+pub(crate) fn pause() {
+    (0..PAUSES).for_each(|_| std::hint::spin_loop());
+    std::thread::yield_now();
+}
+
 /// The waits since something last happened.
 #[derive(Debug)]
 pub(crate) struct Pace {

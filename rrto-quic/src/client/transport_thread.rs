@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{ConnectError, LinkConfig, Shared, resolve};
+use crate::credit::write_ahead;
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
 use crate::system::System;
 use crate::tls::SERVER_NAME;
@@ -76,6 +77,9 @@ async fn run(
 ) -> Result<(), Failure> {
     let connection = connect(&config, client, system).await.map_err(Failure::Connect)?;
     let _ = shared.connection.set(connection.clone());
+    let awake = shared.clone();
+    // Ends with the runtime.
+    tokio::spawn(async move { awake.hot.keep_awake().await });
     let outcome = serve(shared, &connection).await;
     let welcomed = shared.lock().engine.welcome().is_some();
     connection.close(0u32.into(), b"");
@@ -168,7 +172,8 @@ async fn write_control(
             state.engine.said_goodbye() || state.engine.lost().is_some()
         };
         if !out.is_empty() {
-            send.write_all(&out).await?;
+            shared.hot.touch(connection.rtt());
+            write_ahead(connection, &mut send, &out).await?;
             shared.counters.control_up.fetch_add(out.len() as u64, Ordering::Relaxed);
             if let Some(tap) = &shared.tap {
                 tap.control_sent(&out);

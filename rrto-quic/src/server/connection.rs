@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::{Admission, Gate, Session, Sessions, Shared, State, lock_sessions};
+use crate::credit::write_ahead;
+use crate::hot::Hot;
 use crate::signal::Signal;
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
 use crate::system::System;
@@ -30,11 +32,11 @@ pub(super) async fn serve(
     (incoming, config): (Incoming, Arc<ServerConfig>),
     gate: Arc<dyn Gate>,
     limits: ServerLimits,
-    sessions: Sessions,
+    (sessions, hot): (Sessions, Arc<Hot>),
     system: Arc<dyn System>,
 ) {
     let peer = incoming.remote_address();
-    let accepted = tokio::time::timeout(HELLO_LIMIT, accept(id, incoming, config, limits)).await;
+    let accepted = tokio::time::timeout(HELLO_LIMIT, accept(id, incoming, config, limits, hot)).await;
     let (connection, shared, hello, send, recv) = match accepted {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
@@ -74,6 +76,7 @@ async fn accept(
     incoming: Incoming,
     config: Arc<ServerConfig>,
     limits: ServerLimits,
+    hot: Arc<Hot>,
 ) -> Result<Accepted, StreamError> {
     let connection = incoming.accept_with(config)?.await?;
     let (send, mut recv) = connection.accept_bi().await?;
@@ -91,6 +94,7 @@ async fn accept(
         bytes_up: AtomicU64::new(0),
         bytes_down: AtomicU64::new(0),
         staging: OnceLock::new(),
+        hot,
     });
     loop {
         let bytes = read_control(&mut recv).await?;
@@ -126,13 +130,13 @@ async fn run(
     let (bulk_queue, bulk) = mpsc::unbounded_channel();
     let incoming = async {
         tokio::select! {
-            ended = take_control(shared, recv) => ended,
+            ended = take_control(shared, connection, recv) => ended,
             ended = take_payloads(shared, connection) => ended,
         }
     };
     let outgoing = async {
         tokio::select! {
-            ended = write_control(shared, send, bulk_queue) => ended,
+            ended = write_control(shared, connection, send, bulk_queue) => ended,
             ended = send_payloads(shared, connection, bulk) => ended,
         }
     };
@@ -152,6 +156,7 @@ async fn run(
 
 async fn write_control(
     shared: &Shared,
+    connection: &Connection,
     mut send: SendStream,
     bulk_queue: mpsc::UnboundedSender<(u64, Bytes)>,
 ) -> Result<(), StreamError> {
@@ -169,7 +174,7 @@ async fn write_control(
             state.engine.is_ended()
         };
         if !out.is_empty() {
-            send.write_all(&out).await?;
+            write_ahead(connection, &mut send, &out).await?;
             shared.bytes_down.fetch_add(out.len() as u64, Ordering::Relaxed);
         } else if ended {
             let _ = send.finish();
@@ -194,12 +199,17 @@ async fn send_payloads(
     std::future::pending().await
 }
 
-async fn take_control(shared: &Shared, mut recv: RecvStream) -> Result<(), StreamError> {
+async fn take_control(
+    shared: &Shared,
+    connection: &Connection,
+    mut recv: RecvStream,
+) -> Result<(), StreamError> {
     loop {
         while !shared.lock().engine.wants_control() {
             shared.room.notified().await;
         }
         let bytes = read_control(&mut recv).await?;
+        shared.hot.touch(connection.rtt());
         shared.bytes_up.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         shared.lock().engine.handle_control(&bytes)?;
         shared.announce_arrival();

@@ -26,7 +26,7 @@ use super::message::{Carried, ToServer, ToWorker};
 use super::staging::{self, View};
 use crate::device::{Context, Device, DeviceError, Limits, Progress, SpanUse};
 use crate::executor::POLL_OPERATORS;
-use crate::executor::pace::Pace;
+use crate::executor::pace::{self, Pace};
 
 /// How long the process may take to free what its session held once the server has closed the socket. The server, if it
 /// is alive, kills it before.
@@ -168,7 +168,7 @@ impl Executor<'_> {
                 pace = Pace::default();
             }
             match pace.next_wait(self.context.pending() > 0) {
-                Some(Duration::ZERO) => std::thread::yield_now(),
+                Some(Duration::ZERO) => pace::pause(),
                 wait => self.channel.wait(wait)?,
             }
         }

@@ -1,0 +1,129 @@
+//! Threads that stay awake while an answer is close.
+//!
+//! A thread that sleeps until a packet comes is back at work some 50 us later, on virtual machines 100, and an answer
+//! passes four of them: both sides' transport threads, and on the client the program's. On a wireless link
+//! that is nothing; where the server is near it is a tenth of an inference. So there, for a short time after something was
+//! sent or has come, they look for what comes next without a pause. A local program does the same: `cudaStreamSynchronize` spins
+//! until the device has finished (CUDA driver API, `CU_CTX_SCHED_AUTO`).
+//!
+//! It costs a core while it lasts, so a machine with few of them never does it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rrto_core::replay::NEAR;
+use tokio::sync::Notify;
+
+/// How long to stay awake: as long as the device works at most inferences.
+const HOLD: Duration = Duration::from_millis(2);
+
+/// With fewer cores the threads that stay awake take them from those that have something to do.
+const MIN_CORES: usize = 6;
+
+/// Hints to the processor between two looks, together a microsecond or two: what shares the core with this thread, on processors
+/// that run two on each, may well be the program.
+const PAUSES: u32 = 32;
+
+/// A transport thread that can be kept awake. It is polled for packets by its runtime, which must have no other thread.
+#[derive(Debug)]
+pub(crate) struct Hot {
+    has_spare_cores: bool,
+    since: Instant,
+    /// Nanoseconds after `since`.
+    until: AtomicU64,
+    is_asleep: AtomicBool,
+    touched: Notify,
+}
+
+impl Hot {
+    /// That of this machine.
+    pub(crate) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::on(cores)
+    }
+
+    fn on(cores: usize) -> Self {
+        Hot {
+            has_spare_cores: cores >= MIN_CORES,
+            since: Instant::now(),
+            until: AtomicU64::new(0),
+            is_asleep: AtomicBool::new(false),
+            touched: Notify::new(),
+        }
+    }
+
+    /// Something passes between this and another side that is so far away: if that is near, more is about to come.
+    pub(crate) fn touch(&self, round_trip: Duration) {
+        if !self.has_spare_cores || round_trip >= NEAR {
+            return;
+        }
+        self.until.store(self.now().saturating_add(nanos(HOLD)), Ordering::Release);
+        if self.is_asleep.swap(false, Ordering::AcqRel) {
+            self.touched.notify_one();
+        }
+    }
+
+    /// Keeps the runtime from sleeping when it shall not. Between two turns of this the runtime looks for packets and runs all
+    /// other tasks. Never ends.
+    pub(crate) async fn keep_awake(&self) {
+        loop {
+            if self.now() < self.until.load(Ordering::Acquire) {
+                (0..PAUSES).for_each(|_| std::hint::spin_loop());
+                tokio::task::yield_now().await;
+            } else {
+                // A touch between the look and this is made up for by the next one.
+                self.is_asleep.store(true, Ordering::Release);
+                self.touched.notified().await;
+            }
+        }
+    }
+
+    /// Whether it is awake, so that somebody who waits for what it brings better stays awake too.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.now() < self.until.load(Ordering::Acquire)
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.since.elapsed())
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn only_a_machine_with_spare_cores_stays_awake_and_only_for_somebody_near() {
+        for (cores, round_trip, is_awake) in
+            [(MIN_CORES, NEAR / 2, true), (MIN_CORES, NEAR, false), (MIN_CORES - 1, Duration::ZERO, false)]
+        {
+            let hot = Hot::on(cores);
+            assert!(!hot.is_awake());
+            hot.touch(round_trip);
+            // Not whether it is: the test may be slow.
+            assert_eq!(hot.until.load(Ordering::Acquire) > 0, is_awake, "{cores} cores, {round_trip:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_wakes_up_at_a_touch_runs_the_others_and_falls_asleep_again() {
+        let hot = Arc::new(Hot::on(MIN_CORES));
+        let awake = hot.clone();
+        let task = tokio::spawn(async move { awake.keep_awake().await });
+        for _ in 0..3 {
+            while !hot.is_asleep.load(Ordering::Acquire) {
+                tokio::task::yield_now().await;
+            }
+            assert!(!hot.is_awake());
+            hot.touch(Duration::ZERO);
+            assert!(!hot.is_asleep.load(Ordering::Acquire));
+        }
+        task.abort();
+    }
+}
