@@ -20,6 +20,7 @@
 mod client;
 mod close;
 mod congestion;
+mod credit;
 mod hot;
 mod routes;
 mod server;

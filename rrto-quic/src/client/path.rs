@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{Path, Shared, State};
 use crate::close;
+use crate::credit::write_ahead;
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
 use crate::transport::CONTROL_PRIORITY;
 
@@ -183,7 +184,7 @@ impl Line<'_> {
             };
             if !out.is_empty() {
                 shared.hot.touch(self.connection.rtt());
-                send.write_all(&out).await?;
+                write_ahead(self.connection, &mut send, &out).await?;
                 shared.counters.control_up.fetch_add(out.len() as u64, Ordering::Relaxed);
                 if let Some(tap) = shared.tap.as_ref().filter(|_| is_current) {
                     tap.control_sent(&out);

@@ -16,12 +16,21 @@ const ROUND_LOSS_MOST: f64 = 0.3;
 /// What a round changes of the smoothed loss.
 const LOSS_GAIN: f64 = 0.125;
 
+/// No path loses more than this anyway. Whatever is learned, beyond it losses are congestion.
+const BASE_LOSS_MOST: f64 = 0.15;
+
+/// The highest rate is that of the last one to two of these.
+const PEAK_EPOCH: Duration = Duration::from_secs(1);
+
+/// A rate below this part of the highest one is another path's; a neighbour that begins takes half.
+const FALLEN: f64 = 0.45;
+
 /// A queue of fewer milliseconds is what the system's scheduling does.
 const LEAST_PATIENCE: Duration = Duration::from_millis(4);
 
 /// The minimum over a sliding window, in two halves.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct WindowedMin {
+struct WindowedMin {
     began: Instant,
     previous: Option<Duration>,
     current: Option<Duration>,
@@ -44,59 +53,92 @@ impl WindowedMin {
     }
 }
 
-/// A condition that counts once it has held for a while, and what has been delivered meanwhile.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sustained {
-    since: Option<Instant>,
-    delivered: u64,
+/// The maximum over a sliding window, in two halves.
+#[derive(Clone, Copy, Debug)]
+struct Peak {
+    began: Instant,
+    previous: f64,
+    current: f64,
 }
 
-impl Sustained {
-    fn update(&mut self, now: Instant, holds: bool, delivered: u64) {
-        match self.since {
-            Some(_) if holds => self.delivered += delivered,
-            None if holds => *self = Sustained { since: Some(now), delivered: 0 },
-            _ => *self = Sustained::default(),
+impl Peak {
+    fn add(&mut self, now: Instant, sample: f64) {
+        if now.saturating_duration_since(self.began) >= PEAK_EPOCH {
+            (self.previous, self.current, self.began) = (self.current, 0.0, now);
         }
+        self.current = self.current.max(sample);
+    }
+
+    fn get(&self) -> f64 {
+        self.previous.max(self.current)
+    }
+}
+
+/// Round trips that have been longer than a limit for a while, and what has been delivered meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Longer {
+    since: Instant,
+    delivered: u64,
+    /// The shortest among them.
+    pub(super) least: Duration,
+}
+
+impl Longer {
+    /// What becomes of `longer` with another round trip, of which it is known whether it is above the limit.
+    fn update(
+        longer: Option<Longer>,
+        now: Instant,
+        above: bool,
+        rtt: Duration,
+        bytes: u64,
+    ) -> Option<Longer> {
+        above.then(|| match longer {
+            None => Longer { since: now, delivered: 0, least: rtt },
+            Some(Longer { since, delivered, least }) => {
+                Longer { since, delivered: delivered + bytes, least: least.min(rtt) }
+            }
+        })
     }
 
     pub(super) fn lasts(&self, now: Instant) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        now.saturating_duration_since(self.since)
     }
 
     /// Bytes a second.
     pub(super) fn rate(&self, now: Instant) -> f64 {
-        self.delivered as f64 / self.lasts(now).as_secs_f64().max(1e-6)
-    }
-
-    /// Begins anew with what comes.
-    pub(super) fn forget(&mut self) {
-        *self = Sustained::default();
+        // Half a millisecond: no acknowledgements are so close together that their rate means something.
+        self.delivered as f64 / self.lasts(now).as_secs_f64().max(5e-4)
     }
 }
 
 /// How full the bottleneck's queue is, by the round trips of the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Queue {
+    /// The window was changed so recently that nobody can say.
+    Unknown,
     /// As good as empty.
     Clear,
     /// It has grown.
-    Grown,
+    Grown(Longer),
     /// It delays everything considerably.
-    Long,
+    Long(Longer),
 }
 
+/// What is known of the path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signals {
     min_rtt: WindowedMin,
-    /// The shortest round trip among the packets that one acknowledgement brought.
-    batch: Option<Duration>,
+    /// The shortest round trip among the packets that one acknowledgement brought, and when that one was sent.
+    batch: Option<(Duration, Instant)>,
     batch_bytes: u64,
-    pub(super) grown: Sustained,
-    pub(super) long: Sustained,
+    grown: Option<Longer>,
+    long: Option<Longer>,
+    /// Since when there are round trips with the window of now.
+    known_since: Option<Instant>,
     round: Round,
     /// Bytes a second in the last whole round.
     rate: f64,
+    peak: Peak,
     loss: f64,
     base_loss: f64,
     /// What was sent before tells nothing about what the path loses now.
@@ -117,10 +159,12 @@ impl Signals {
             min_rtt: WindowedMin::new(now),
             batch: None,
             batch_bytes: 0,
-            grown: Sustained::default(),
-            long: Sustained::default(),
+            grown: None,
+            long: None,
+            known_since: None,
             round: Round { began: now, acked: 0, lost: 0, packets: 0 },
             rate: 0.0,
+            peak: Peak { began: now, previous: 0.0, current: 0.0 },
             loss: 0.0,
             base_loss: 0.0,
             reduced_at: None,
@@ -130,35 +174,45 @@ impl Signals {
     /// A packet was acknowledged that had been sent at `sent`.
     pub(super) fn handle_ack(&mut self, now: Instant, sent: Instant, bytes: u64) {
         let rtt = now.saturating_duration_since(sent);
-        self.batch = Some(self.batch.map_or(rtt, |least| least.min(rtt)));
+        if self.batch.is_none_or(|(least, _)| rtt < least) {
+            self.batch = Some((rtt, sent));
+        }
         self.batch_bytes += bytes;
         self.round.acked += bytes;
         self.round.packets += 1;
     }
 
     /// All packets of an acknowledgement have been told; says whether a round has ended with it. `is_low`: the window is
-    /// so small that what is lost is not this side's doing.
-    pub(super) fn handle_end_acks(&mut self, now: Instant, is_low: bool) -> bool {
-        let Some(rtt) = self.batch.take() else { return false };
+    /// so small that what is lost is not this side's doing. `app_limited`: it is not the window that limits what is sent,
+    /// so a queue is another's.
+    pub(super) fn handle_end_acks(&mut self, now: Instant, is_low: bool, app_limited: bool) -> bool {
+        let Some((rtt, sent)) = self.batch.take() else { return false };
         let bytes = std::mem::take(&mut self.batch_bytes);
         self.min_rtt.add(now, rtt);
-        let (grown, long) = self.limits();
-        self.grown.update(now, rtt > grown, bytes);
-        self.long.update(now, rtt > long, bytes);
+        if self.is_current(sent) {
+            self.known_since.get_or_insert(now);
+            let (grown, long) = self.limits();
+            self.grown = Longer::update(self.grown, now, rtt > grown && !app_limited, rtt, bytes);
+            self.long = Longer::update(self.long, now, rtt > long && !app_limited, rtt, bytes);
+        }
         self.end_round(now, is_low)
+    }
+
+    /// Whether a packet was sent with the window of now.
+    fn is_current(&self, sent: Instant) -> bool {
+        self.reduced_at.is_none_or(|at| sent > at)
     }
 
     /// Packets were lost, of which the last was sent at `sent`.
     pub(super) fn handle_loss(&mut self, sent: Instant, bytes: u64) {
-        if self.reduced_at.is_none_or(|at| sent > at) {
+        if self.is_current(sent) {
             self.round.lost += bytes;
         }
     }
 
     /// The window was reduced: what is seen from now on is seen with that.
     pub(super) fn handle_reduced(&mut self, now: Instant) {
-        self.grown.forget();
-        self.long.forget();
+        (self.grown, self.long, self.known_since) = (None, None, None);
         self.loss = self.base_loss;
         self.round = Round { began: now, acked: 0, lost: 0, packets: 0 };
         self.reduced_at = Some(now);
@@ -172,8 +226,9 @@ impl Signals {
         let Round { acked, lost, .. } = self.round;
         let loss = lost as f64 / (acked + lost).max(1) as f64;
         self.loss += LOSS_GAIN * (loss.min(ROUND_LOSS_MOST) - self.loss);
-        self.base_loss = if is_low { self.loss } else { self.base_loss.min(self.loss) };
+        self.base_loss = if is_low { self.loss.min(BASE_LOSS_MOST) } else { self.base_loss.min(self.loss) };
         self.rate = acked as f64 / lasted.as_secs_f64();
+        self.peak.add(now, self.rate);
         self.round = Round { began: now, acked: 0, lost: 0, packets: 0 };
         true
     }
@@ -197,13 +252,20 @@ impl Signals {
 
     pub(super) fn queue(&self, now: Instant) -> Queue {
         let patience = self.patience();
-        if self.long.lasts(now) >= patience {
-            Queue::Long
-        } else if self.grown.lasts(now) >= patience {
-            Queue::Grown
-        } else {
-            Queue::Clear
+        if self.known_since.is_none_or(|since| now.saturating_duration_since(since) < patience) {
+            return Queue::Unknown;
         }
+        let lasting = |longer: &Longer| longer.lasts(now) >= patience;
+        match (self.grown.filter(lasting), self.long.filter(lasting)) {
+            (_, Some(long)) => Queue::Long(long),
+            (Some(grown), None) => Queue::Grown(grown),
+            (None, None) => Queue::Clear,
+        }
+    }
+
+    /// Round trips that are longer than with an empty queue, for however short a while.
+    pub(super) fn growing(&self) -> Option<Longer> {
+        self.grown
     }
 
     /// How much more is lost than anyway, as a fraction of what is sent.
@@ -214,6 +276,11 @@ impl Signals {
     /// The bytes in flight at which the path carries all that it can, at `rate` bytes a second delivered, without a queue.
     pub(super) fn bandwidth_delay_product(&self, rate: f64) -> u64 {
         (rate / (1.0 - self.base_loss).max(0.5) * self.min_rtt().as_secs_f64()) as u64
+    }
+
+    /// Whether `rate` is so much less than it was a moment ago that the path must have changed.
+    pub(super) fn has_fallen(&self, rate: f64) -> bool {
+        rate < self.peak.get() * FALLEN
     }
 
     /// Bytes a second delivered in the last whole round.

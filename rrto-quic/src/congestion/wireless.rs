@@ -40,14 +40,17 @@ const CLEAR_PACE: f64 = 4.6;
 /// More is lost than anyway if it is more by this. Above the noise of [`Signals`]' smoothing at 10% loss.
 const EXCESS_LOSS: f64 = 0.05;
 
+/// A window is low up to this part of what a reduction has left.
+const LOW: f64 = 1.05;
+
 /// In slow start, which doubles the window every round trip, there is no time for smoothing.
 const STARTUP_EXCESS_LOSS: f64 = 0.04;
 
-/// How often this side makes room before a queue that stays long is another's.
-const MADE_ROOM: u32 = 2;
+/// A queue is this side's own if its part of the round trip shrinks to this with a window that shrinks to [`BETA`].
+const OWN_QUEUE: f64 = 0.85;
 
 /// How long a queue is another's before this side tries again.
-const CONTENDED: Duration = Duration::from_secs(5);
+const CONTENDED: Duration = Duration::from_secs(10);
 
 /// Makes [`Wireless`] controllers.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +72,19 @@ struct Wireless {
     signals: Signals,
     /// Packets sent before this time tell nothing about the window of now.
     reduced_at: Option<Instant>,
-    made_room: u32,
-    contended_since: Option<Instant>,
+    sharing: Sharing,
     last_ack: Option<Instant>,
+}
+
+/// Who else fills the queue.
+#[derive(Clone, Copy, Debug)]
+enum Sharing {
+    /// Nobody, as far as is known.
+    Alone,
+    /// To find out, the window was reduced when the shortest round trip was `before`.
+    Asked { before: Duration },
+    /// Somebody, since this time: whoever reduces the window for the delay alone would soon have none.
+    Contended(Instant),
 }
 
 /// Where the window is to go, as a function of a time that runs faster or slower.
@@ -110,8 +123,7 @@ impl Wireless {
             cubic: Cubic::new(0.0, 0.0),
             signals: Signals::new(now),
             reduced_at: None,
-            made_room: 0,
-            contended_since: None,
+            sharing: Sharing::Alone,
             last_ack: None,
         }
     }
@@ -139,44 +151,42 @@ impl Wireless {
         self.signals.bandwidth_delay_product(rate).clamp(usual, self.window)
     }
 
-    /// The queue has been long for a while.
-    fn handle_long_queue(&mut self, now: Instant) {
-        if self.contended_since.is_some() {
-            return;
-        }
-        if self.made_room >= MADE_ROOM {
-            self.contended_since = Some(now);
-            return;
-        }
-        self.made_room += 1;
-        let rate = self.signals.long.rate(now);
-        self.reduce(now, self.signals.bandwidth_delay_product(rate));
-    }
-
     fn handle_queue(&mut self, now: Instant) {
+        let signals = &self.signals;
         // Slow start must not wait to be sure: meanwhile it would double the queue.
-        if self.window < self.threshold && self.signals.grown.lasts(now) >= self.signals.min_rtt() / 2 {
-            let rate = self.signals.grown.rate(now);
-            return self.reduce(now, self.signals.bandwidth_delay_product(rate));
+        let growing = signals.growing().filter(|growing| growing.lasts(now) >= signals.min_rtt() / 2);
+        if let Some(growing) = growing.filter(|_| self.is_starting()) {
+            return self.reduce(now, signals.bandwidth_delay_product(growing.rate(now)));
         }
-        match self.signals.queue(now) {
-            Queue::Long => self.handle_long_queue(now),
-            Queue::Grown => {}
-            Queue::Clear => {
-                if self.signals.grown.lasts(now).is_zero() {
-                    self.made_room = 0;
-                    self.contended_since = None;
+        match (self.sharing, signals.queue(now)) {
+            (_, Queue::Unknown) => {}
+            (_, Queue::Clear) if signals.growing().is_none() => self.sharing = Sharing::Alone,
+            (Sharing::Alone, Queue::Long(long)) => {
+                let rate = long.rate(now);
+                if signals.has_fallen(rate) {
+                    self.reduce(now, signals.bandwidth_delay_product(rate));
+                } else {
+                    self.sharing = Sharing::Asked { before: long.least };
+                    self.reduce(now, self.reduced(rate));
                 }
             }
-        }
-        if self.contended_since.is_some_and(|since| now.saturating_duration_since(since) > CONTENDED) {
-            self.contended_since = None;
-            self.made_room = 0;
+            (Sharing::Asked { before }, Queue::Grown(longer) | Queue::Long(longer)) => {
+                if longer.least > before.mul_f64(OWN_QUEUE) {
+                    self.sharing = Sharing::Contended(now);
+                } else {
+                    self.sharing = Sharing::Alone;
+                    self.reduce(now, signals.bandwidth_delay_product(longer.rate(now)));
+                }
+            }
+            (Sharing::Contended(since), _) if now.saturating_duration_since(since) > CONTENDED => {
+                self.sharing = Sharing::Alone;
+            }
+            _ => {}
         }
     }
 
     fn handle_round(&mut self, now: Instant) {
-        let starts = self.window < self.threshold;
+        let starts = self.is_starting();
         let limit = if starts { STARTUP_EXCESS_LOSS } else { EXCESS_LOSS };
         if self.signals.excess_loss() > limit {
             let rate = self.signals.rate();
@@ -185,18 +195,23 @@ impl Wireless {
         }
     }
 
-    /// Whether the window is well below the one at which the path was last overrun.
+    /// In slow start.
+    fn is_starting(&self) -> bool {
+        self.window < self.threshold
+    }
+
+    /// Whether the window is still about what a reduction has left, which the path carries.
     fn is_low(&self) -> bool {
-        self.packets(self.window) <= (self.cubic.floor + self.cubic.ceiling) / 2.0
+        self.packets(self.window) <= self.cubic.floor * LOW
     }
 
     fn grow(&mut self, now: Instant, bytes: u64, rtt: Duration) {
-        if self.window < self.threshold {
+        if self.is_starting() {
             self.window += bytes;
             return;
         }
         let pace = match self.signals.queue(now) {
-            Queue::Clear if self.contended_since.is_none() => CLEAR_PACE,
+            Queue::Clear if !matches!(self.sharing, Sharing::Contended(_)) => CLEAR_PACE,
             _ => 1.0,
         };
         let passed =
@@ -219,8 +234,8 @@ impl Controller for Wireless {
         self.last_ack = Some(now);
     }
 
-    fn on_end_acks(&mut self, now: Instant, _: u64, _: bool, _: Option<u64>) {
-        if self.signals.handle_end_acks(now, self.is_low()) {
+    fn on_end_acks(&mut self, now: Instant, _: u64, app_limited: bool, _: Option<u64>) {
+        if self.signals.handle_end_acks(now, self.is_low(), app_limited) {
             self.handle_round(now);
         }
         self.handle_queue(now);
@@ -236,10 +251,16 @@ impl Controller for Wireless {
             let before = self.window;
             self.reduce(now, self.least());
             self.threshold = before;
-        } else if self.signals.queue(now) != Queue::Clear || self.contended_since.is_some() || lost_bytes == 0
-        {
-            self.reduce(now, self.reduced(self.signals.grown.rate(now)));
+            return;
         }
+        let rate = match self.signals.queue(now) {
+            Queue::Grown(longer) | Queue::Long(longer) => longer.rate(now),
+            _ if matches!(self.sharing, Sharing::Contended(_)) => 0.0,
+            // A router said so (RFC 3168).
+            _ if lost_bytes == 0 => 0.0,
+            _ => return,
+        };
+        self.reduce(now, self.reduced(rate));
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {

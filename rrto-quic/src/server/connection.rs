@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use super::registry::{Registry, new_token};
 use super::{Admission, Gate, Path, Session, Shared};
 use crate::close;
+use crate::credit::write_ahead;
 use crate::hot::Hot;
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
 use crate::system::System;
@@ -287,7 +288,7 @@ async fn run(
     };
     let outgoing = async {
         tokio::select! {
-            ended = write_control(attached, send, bulk_queue) => ended,
+            ended = write_control(attached, connection, send, bulk_queue) => ended,
             ended = send_payloads(shared, connection, bulk) => ended,
             never = confirm(attached, connection, confirmed) => never,
         }
@@ -326,6 +327,7 @@ async fn confirm(
 
 async fn write_control(
     attached: &Attached,
+    connection: &Connection,
     mut send: SendStream,
     bulk_queue: mpsc::UnboundedSender<(u64, Bytes)>,
 ) -> Result<(), StreamError> {
@@ -348,7 +350,7 @@ async fn write_control(
             engine.is_ended()
         };
         if !out.is_empty() {
-            send.write_all(&out).await?;
+            write_ahead(connection, &mut send, &out).await?;
             shared.bytes_down.fetch_add(out.len() as u64, Ordering::Relaxed);
         } else if ended {
             let _ = send.finish();

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub use host::Host;
 pub use network::{Counts, Network, Path};
-pub use pair::{PairConfig, PairServer};
+pub use pair::{PairConfig, PairServer, write_control};
 use rrto_core::testing::link::{Params, Timeline, TimelineError};
 
 /// Runs `body` to its end in virtual time, on a network whose randomness follows from `seed`.

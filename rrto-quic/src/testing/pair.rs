@@ -4,10 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, TransportConfig};
+use quinn::{Connection, Endpoint, SendStream, TransportConfig, WriteError};
 
 use super::Host;
 use crate::congestion::Congestion;
+use crate::credit::write_ahead;
 use crate::system::System;
 use crate::tls::{Credentials, SERVER_NAME};
 use crate::transport;
@@ -73,4 +74,16 @@ impl PairConfig {
         let accepted = async { Ok(server.endpoint.accept().await.ok_or("the endpoint is closed")?.await?) };
         tokio::try_join!(async { Ok(connecting.await?) }, accepted)
     }
+}
+
+/// Writes a control message as sessions do: ahead of all bulk.
+///
+/// # Errors
+/// The stream's.
+pub async fn write_control(
+    connection: &Connection,
+    stream: &mut SendStream,
+    bytes: &[u8],
+) -> Result<(), WriteError> {
+    write_ahead(connection, stream, bytes).await
 }

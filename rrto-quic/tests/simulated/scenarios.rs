@@ -1,11 +1,12 @@
 //! What is measured on bare connections: dials, bulk, messages beside bulk, and two connections on one link.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quinn::{Connection, TransportConfig};
-use rrto_core::testing::link::{Params, Timeline, Way};
+use rrto_core::testing::link::{Outage, Params, Timeline, Way};
 use rrto_quic::Congestion;
-use rrto_quic::testing::{Network, PairConfig, Path, simulate, steady};
+use rrto_quic::testing::{Network, PairConfig, Path, script, simulate, steady, write_control};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::harness::credentials;
@@ -174,50 +175,103 @@ pub(crate) fn beside_cubic(setup: &Setup, lasts: Duration) -> [f64; 2] {
     })
 }
 
-/// Round trips of messages on the control stream, one about every `every`, with their times since the connection came about.
-pub(crate) fn messages(
-    setup: &Setup,
-    count: usize,
-    every: Duration,
-    with_bulk: bool,
-) -> Vec<(Duration, Duration)> {
+/// A link that loses most of its rate, and gets it back.
+pub(crate) struct Dropped {
+    /// Round trips of control messages sent while the rate was low.
+    pub(crate) during: Vec<Duration>,
+    /// How long after the return 75% of the rate was used over 200 ms.
+    pub(crate) back: Duration,
+}
+
+/// The rate falls after 4 s, for 8 s. A rate of 0 is an outage that holds what is queued.
+pub(crate) fn drop_and_return(seed: u64, congestion: Congestion, mbps: f64, low_mbps: f64) -> Dropped {
+    let (before, lasts, after) = (Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(6));
+    let full = steady(RTT, mbps);
+    let outage = if low_mbps == 0.0 { Outage::Hold } else { Outage::None };
+    let low = Params { outage, ..steady(RTT, low_mbps) };
+    let timeline = script(&[(before, full), (lasts, low), (after, full)]).unwrap();
+    let setup = Setup::scripted(seed, timeline).congestion(congestion);
+    simulate(seed, |network| async move {
+        let path = setup.path(&network);
+        let (robot, server) = setup.connect(&network, path).await;
+        let arrivals = saturate(&robot, &server);
+        let asked = ask(&robot, &server, Duration::from_millis(20)).await;
+        sleep(before + lasts + after - network.now()).await;
+        let down = Instant::now() - lasts - after;
+        let up = down + lasts;
+        let arrivals = all(arrivals);
+        let slice = Duration::from_millis(200);
+        let enough = mbps * 1e6 / 8.0 * slice.as_secs_f64() * 0.75;
+        let back = (0..)
+            .map(|step| Duration::from_millis(10) * step)
+            .find(|&step| step > after || between(&arrivals, up + step, up + step + slice) as f64 >= enough);
+        let asked = asked.lock().unwrap();
+        let during = asked.iter().filter(|(at, _)| (down..up).contains(at)).map(|(_, took)| *took).collect();
+        Dropped { during, back: back.unwrap() + slice }
+    })
+}
+
+type Asked = Arc<Mutex<Vec<(Instant, Duration)>>>;
+
+/// Asks and answers messages on a control stream for ever; says when which took how long.
+async fn ask(robot: &Connection, server: &Connection, every: Duration) -> Asked {
+    let asked = Asked::default();
+    let (mut send, mut receive) = robot.open_bi().await.unwrap();
+    send.set_priority(i32::MAX).unwrap();
+    tokio::spawn(answer(server.clone()));
+    let (robot, answers) = (robot.clone(), asked.clone());
+    // Several may be on their way: what comes late must not keep the next from being asked.
+    let sent = Arc::new(Mutex::new(std::collections::VecDeque::new()));
+    let times = sent.clone();
+    tokio::spawn(async move {
+        let mut next = Instant::now();
+        for number in 0_u32.. {
+            // Never in step with the link or with tokio's milliseconds.
+            next += every.mul_f64(0.75 + 0.5 * (f64::from(number * 37 % 101) / 101.0));
+            sleep_until(next).await;
+            times.lock().unwrap().push_back(Instant::now());
+            if write_control(&robot, &mut send, &[1; MESSAGE_BYTES]).await.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while receive.read_exact(&mut [0; MESSAGE_BYTES]).await.is_ok() {
+            let at = sent.lock().unwrap().pop_front().unwrap();
+            answers.lock().unwrap().push((at, at.elapsed()));
+        }
+    });
+    asked
+}
+
+async fn answer(server: Connection) {
+    let Ok((mut send, mut receive)) = server.accept_bi().await else { return };
+    send.set_priority(i32::MAX).unwrap();
+    let mut message = [0; MESSAGE_BYTES];
+    while receive.read_exact(&mut message).await.is_ok() {
+        if write_control(&server, &mut send, &message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Round trips of `count` messages on the control stream, one about every `every`.
+pub(crate) fn messages(setup: &Setup, count: usize, every: Duration, with_bulk: bool) -> Vec<Duration> {
     simulate(setup.seed, |network| async move {
         let path = setup.path(&network);
         let (robot, server) = setup.connect(&network, path).await;
-        let began = Instant::now();
         if with_bulk {
             saturate(&robot, &server);
             // Its beginning is another thing.
             sleep(Duration::from_secs(2)).await;
         }
-        tokio::spawn(async move {
-            let (mut send, mut receive) = server.accept_bi().await.unwrap();
-            send.set_priority(i32::MAX).unwrap();
-            let mut message = [0; MESSAGE_BYTES];
-            while receive.read_exact(&mut message).await.is_ok() {
-                send.write_all(&message).await.unwrap();
-            }
-        });
-        let (mut send, mut receive) = robot.open_bi().await.unwrap();
-        send.set_priority(i32::MAX).unwrap();
-        let mut next = Instant::now();
-        let mut took = Vec::new();
-        for number in 0..count {
-            // Never in step with the link or with tokio's milliseconds.
-            next += every.mul_f64(0.75 + 0.5 * ((number * 37 % 101) as f64 / 101.0));
-            sleep_until(next).await;
-            let sent = Instant::now();
-            send.write_all(&[1; MESSAGE_BYTES]).await.unwrap();
-            receive.read_exact(&mut [0; MESSAGE_BYTES]).await.unwrap();
-            took.push((sent - began, sent.elapsed()));
-            next = next.max(Instant::now());
+        let asked = ask(&robot, &server, every).await;
+        while asked.lock().unwrap().len() < count {
+            sleep(every).await;
         }
-        took
+        let asked = asked.lock().unwrap();
+        asked.iter().map(|(_, took)| *took).collect()
     })
-}
-
-pub(crate) fn durations(events: &[(Duration, Duration)]) -> Vec<Duration> {
-    events.iter().map(|(_, took)| *took).collect()
 }
 
 /// How long a connection takes to come about.
