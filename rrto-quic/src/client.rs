@@ -80,7 +80,8 @@ pub trait Tap: std::fmt::Debug + Send + Sync + 'static {
 /// Where the bytes of copies to the host go.
 pub trait ProgramMemory: Send + Sync + 'static {
     /// Writes `bytes` at `offset` of the destination that was registered for the CopyOut of this number. Called on
-    /// the transport thread, before the operator's outcome is visible; must not call the [`Link`].
+    /// the transport thread, before the operator's outcome is visible; must not call the [`Link`]. If the connection is lost in
+    /// the middle, the same bytes are written again from the beginning.
     fn deliver(&self, number: u64, offset: u64, bytes: &[u8]);
 }
 

@@ -12,6 +12,11 @@
 //! `INLINE_PAYLOAD_BYTES` has a unidirectional stream of its own, so a lost packet of one holds up nothing else.
 //! Application threads never touch the network: they hand calls to the engine and wait on a condition variable.
 //!
+//! A session outlives its connections. The client watches the one that it has (`client/supervisor`), and if that is lost or
+//! silent, makes others, with early data that carries what the server may not have; the server keeps a session without a
+//! connection for a while (`server/registry`). Whatever is sent twice is executed and delivered once: that is the engines'
+//! doing. What may be taken from early data, and why, is told in `server/connection`.
+//!
 //! The server's certificate is checked for the fixed name [`SERVER_NAME`] instead of its address, which changes when
 //! a robot roams or the server moves; the authority signs that name for servers only.
 

@@ -269,7 +269,7 @@ impl Supervisor {
     /// Tries another connection.
     fn attempt(&mut self, now: Instant, seen: &Seen) {
         self.attempts.handle_made(now, self.rtt, seen.is_awaited);
-        if self.attempts.made % ATTEMPTS_A_SOCKET == 0 {
+        if self.attempts.made.is_multiple_of(ATTEMPTS_A_SOCKET) {
             // Without a new socket the old one goes on.
             let _ = self.dialler.rebind();
         }

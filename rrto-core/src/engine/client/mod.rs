@@ -103,9 +103,10 @@ impl Client {
         self.outbox.is_sent(&channel.sent) && !self.has_output(channel)
     }
 
-    /// Whether something is unacknowledged, or unanswered: then the server must not be silent.
+    /// Whether something is unacknowledged, or unanswered: then the server should be there. What was checked of a segment that is
+    /// not over does not count.
     pub fn is_outstanding(&self) -> bool {
-        !self.outbox.is_empty() || self.answers.are_awaited()
+        !self.outbox.is_acknowledged() || self.answers.are_awaited()
     }
 
     /// Whether [`Client::poll_control`] or [`Client::poll_bulk`] has something to give. What was checked of a segment

@@ -121,9 +121,9 @@ impl Outbox {
         !self.has_frames(sent) && self.open.is_none()
     }
 
-    /// Whether nothing is unacknowledged.
-    pub(super) fn is_empty(&self) -> bool {
-        self.retained.is_empty() && self.open.is_none()
+    /// Whether nothing that may have left is unacknowledged.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.retained.is_empty()
     }
 
     /// Takes an operator that travels by itself; gives its number.
