@@ -26,9 +26,12 @@ const DEFAULT_MAX_SESSIONS: u32 = 16;
 /// More would not be served well by one device, and each has a thread.
 const MOST_SESSIONS: i64 = 1024;
 
+/// A connection that has been silent for so long is of no use: a robot that is there makes another one within a second.
+const DEFAULT_SESSION_IDLE: &str = "10";
+
 /// A link that a robot drives through can be gone for some seconds; memory of a robot that is gone for good should
 /// not be held much longer.
-const DEFAULT_SESSION_IDLE: &str = "30";
+const DEFAULT_GRACE: &str = "30";
 
 const QUICK_START: &str = "\
 Quick start:
@@ -82,9 +85,14 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     pub session_memory: Option<u64>,
 
-    /// Seconds without a sign of life after which a program counts as gone and everything of it is freed
+    /// Seconds without a sign of life after which a program's connection counts as lost
     #[arg(long, value_name = "SECS", default_value = DEFAULT_SESSION_IDLE, value_parser = units::seconds)]
     pub session_idle: Duration,
+
+    /// Seconds that a program has to come back after its connection was lost, before everything of it is freed; at most
+    /// half of the programs are waited for at a time
+    #[arg(long, value_name = "SECS", default_value = DEFAULT_GRACE, value_parser = units::seconds)]
+    pub grace: Duration,
 
     /// Serve Prometheus metrics on this TCP address, or on this port of 127.0.0.1 [default: off]
     #[arg(long, value_name = "PORT|ADDR", value_parser = units::local_address)]

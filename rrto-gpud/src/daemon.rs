@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::BuildError;
 use rrto_core::engine::ServerLimits;
-use rrto_quic::{Coding, Listener, ServeConfig, ServeError};
+use rrto_quic::{Coding, Congestion, Listener, ServeConfig, ServeError};
 
 use crate::cli::Args;
 use crate::device::{Device, Limits};
 use crate::gate::Gate;
 use crate::metrics;
 
-/// Connections beyond the sessions, so that a client of a full server is told so instead of timing out.
+/// Connections beyond two a session, which a robot has when it roams, so that a client of a full server is told so instead of
+/// timing out.
 const SPARE_CONNECTIONS: u32 = 16;
 
 /// How long sessions may take to free what they hold when the server ends. A kernel that never ends must not keep
@@ -76,8 +77,11 @@ impl Daemon {
             credentials: args.credentials(),
             limits: ServerLimits::default(),
             idle_timeout: args.session_idle,
-            max_connections: args.max_sessions.saturating_add(SPARE_CONNECTIONS),
+            congestion: Congestion::default(),
             coding: Coding::Auto,
+            grace: args.grace,
+            max_waiting: args.max_sessions.div_ceil(2),
+            max_connections: args.max_sessions.saturating_mul(2).saturating_add(SPARE_CONNECTIONS),
         };
         let listener = match &args.relay {
             Some(relay) => Listener::bind_behind(relay, serve)?,

@@ -8,8 +8,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, ServerConfig};
+use quinn::{Connection, Endpoint, ServerConfig, TransportConfig};
 
+use crate::congestion::Congestion;
 use crate::system::OperatingSystem;
 use crate::tls::{Credentials, CredentialsError, SERVER_NAME};
 use crate::transport;
@@ -39,6 +40,9 @@ pub struct Listener {
     silence: Duration,
 }
 
+/// Connections that are resumed: none is.
+const CONNECTIONS: u32 = 1;
+
 impl Listener {
     /// Listens; a client that is silent for `silence` is gone. Must be called in a tokio runtime.
     ///
@@ -49,7 +53,7 @@ impl Listener {
         credentials: &Credentials,
         silence: Duration,
     ) -> Result<Self, BareError> {
-        let server = credentials.server_config()?;
+        let server = credentials.server_config(CONNECTIONS)?;
         let endpoint = transport::endpoint(&OperatingSystem, address, Some(server.clone()))?;
         Ok(Self { endpoint, server, silence })
     }
@@ -71,7 +75,7 @@ impl Listener {
         let incoming = self.endpoint.accept().await.ok_or_else(closed)?;
         let mut server = self.server.clone();
         let peer = incoming.remote_address();
-        server.transport_config(transport::parameters(&OperatingSystem, peer, self.silence, false, true));
+        server.transport_config(parameters(peer, self.silence, false));
         Ok(incoming.accept_with(Arc::new(server))?.await?)
     }
 }
@@ -86,11 +90,16 @@ pub async fn connect(
     silence: Duration,
 ) -> Result<Connection, BareError> {
     let mut client = credentials.client_config()?;
-    client.transport_config(transport::parameters(&OperatingSystem, server, silence, true, false));
+    client.transport_config(parameters(server, silence, true));
     let local: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let endpoint = transport::endpoint(&OperatingSystem, local, None)?;
     Ok(endpoint.connect_with(client, server, SERVER_NAME)?.await?)
+}
+
+/// Those of a session's connection.
+fn parameters(peer: SocketAddr, silence: Duration, is_client: bool) -> Arc<TransportConfig> {
+    transport::parameters(&OperatingSystem, peer, silence, is_client, !is_client, Congestion::default())
 }

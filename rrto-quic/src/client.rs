@@ -2,16 +2,22 @@
 
 #[cfg(feature = "testing")]
 mod asynchronous;
+mod carried;
+mod dialler;
 mod error;
+mod path;
+mod pulse;
+mod supervisor;
 mod transport_thread;
 
 use std::net::ToSocketAddrs;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::engine::client::Channel;
 use rrto_core::engine::{Client, ClientLimits, Lost, Submitted};
 use rrto_core::operator::{Operator, Outcome, Value};
 use rrto_core::replay::{Divergence, ReplayStatistics};
@@ -20,9 +26,11 @@ use tokio::sync::Notify;
 
 #[cfg(feature = "testing")]
 pub use asynchronous::AsyncLink;
+use carried::Carried;
 pub use error::ConnectError;
 
 use crate::coding::Coding;
+use crate::congestion::Congestion;
 use crate::hot::Hot;
 use crate::signal::Signal;
 use crate::system::OperatingSystem;
@@ -46,15 +54,17 @@ pub struct LinkConfig {
     pub limits: ClientLimits,
     /// How long [`Link::connect`] may take.
     pub connect_timeout: Duration,
-    /// A server that is silent for so long is lost.
+    /// A server that is silent for so long while something is awaited is lost, however often the connection was made anew.
     pub silence_timeout: Duration,
     /// Whether payloads to the server are coded; what comes is decoded in any case.
     pub coding: Coding,
+    /// How fast to send.
+    pub congestion: Congestion,
     /// Somebody who is told what passes.
     pub tap: Option<Arc<dyn Tap>>,
 }
 
-/// Is told what passes between the engine and QUIC, for timelines. Called on the transport thread, which waits for it;
+/// Is told what passes between the engine and QUIC on the connection that carries the session, for timelines. Called on the transport thread, which waits for it;
 /// must not call the [`Link`].
 pub trait Tap: std::fmt::Debug + Send + Sync + 'static {
     /// Whole frames of the control stream have been handed to QUIC.
@@ -63,6 +73,9 @@ pub trait Tap: std::fmt::Debug + Send + Sync + 'static {
     /// Bytes of the control stream have come; the last frame may go on in the next ones.
     fn control_received(&self, bytes: &[u8]);
 
+    /// What is sent and received from now on belongs to a new connection; a frame of the old one may have been cut off.
+    fn reconnected(&self) {}
+
     /// A payload that travels by itself has been handed to QUIC.
     fn payload_sent(&self, number: u64, bytes: u64);
 }
@@ -70,7 +83,8 @@ pub trait Tap: std::fmt::Debug + Send + Sync + 'static {
 /// Where the bytes of copies to the host go.
 pub trait ProgramMemory: Send + Sync + 'static {
     /// Writes `bytes` at `offset` of the destination that was registered for the CopyOut of this number. Called on
-    /// the transport thread, before the operator's outcome is visible; must not call the [`Link`].
+    /// the transport thread, before the operator's outcome is visible; must not call the [`Link`]. If the connection is lost in
+    /// the middle, the same bytes are written again from the beginning.
     fn deliver(&self, number: u64, offset: u64, bytes: &[u8]);
 }
 
@@ -90,6 +104,8 @@ pub enum Submission {
 pub struct LinkStatistics {
     /// Waits of application threads for an answer that was not there yet.
     pub round_trips: u64,
+    /// Connections that carried the session, one after the other.
+    pub connections: u64,
     /// Operators sent.
     pub operators: u64,
     /// Bytes of the control stream, robot to server.
@@ -117,6 +133,7 @@ pub struct LinkStatistics {
 #[derive(Debug, Default)]
 struct Counters {
     round_trips: AtomicU64,
+    connections: AtomicU64,
     control_up: AtomicU64,
     control_down: AtomicU64,
     bulk_up: AtomicU64,
@@ -127,55 +144,88 @@ struct Counters {
 
 struct State {
     engine: Client,
-    /// The writer waits for `transmit`; whoever gives it work wakes it, once.
-    writer_idle: bool,
+    /// Connections that have been made, some of which may come to nothing.
+    paths: Vec<Path>,
     /// Application threads that wait for `changed`.
     waiting: u32,
     /// The transport thread has nothing left to do.
     closed: bool,
     /// Why no connection came about, until [`Link::connect`] takes it.
     connect_error: Option<ConnectError>,
+    /// The path that carries the session, or did.
+    current: Option<u64>,
+    /// Its connection.
+    connection: Option<quinn::Connection>,
+    /// What UDP has carried on those before it.
+    before: Carried,
+}
+
+/// A connection's part of the session.
+struct Path {
+    number: u64,
+    channel: Channel,
+    /// Once it can be used.
+    connection: Option<quinn::Connection>,
+    /// The server has answered: its handshake is over.
+    is_connected: bool,
+    /// The writer waits for `transmit`; whoever gives it work wakes it, once.
+    writer_idle: bool,
+    transmit: Arc<Notify>,
+}
+
+impl State {
+    fn path(&mut self, number: u64) -> Option<&mut Path> {
+        self.paths.iter_mut().find(|path| path.number == number)
+    }
 }
 
 struct Shared {
     state: Mutex<State>,
     changed: Signal,
+    /// The supervisor of the connections has something to look at.
+    news: Notify,
+    /// It looks at nothing until there are news.
+    resting: AtomicBool,
     /// How often there was something new for whoever waits.
     announced: AtomicU64,
-    transmit: Notify,
     /// The transport thread.
     hot: Hot,
     /// The engine's sticky error, 0 if none: read by every call of the program without the lock.
     sticky: AtomicU32,
     counters: Counters,
-    connection: OnceLock<quinn::Connection>,
     memory: Arc<dyn ProgramMemory>,
     tap: Option<Arc<dyn Tap>>,
     /// No wait looks away from the state for longer than this.
     patience: Duration,
+    /// Of payloads to the server.
+    coding: Coding,
 }
 
 impl Shared {
     fn new(config: &LinkConfig, memory: Arc<dyn ProgramMemory>) -> Self {
         let state = State {
             engine: Client::new(config.mode, &config.program, config.limits),
-            writer_idle: false,
+            paths: Vec::new(),
             waiting: 0,
             closed: false,
             connect_error: None,
+            current: None,
+            connection: None,
+            before: Carried::default(),
         };
         Shared {
             state: Mutex::new(state),
             changed: Signal::default(),
+            news: Notify::new(),
+            resting: AtomicBool::new(false),
             announced: AtomicU64::new(0),
-            transmit: Notify::new(),
             hot: Hot::new(),
             sticky: AtomicU32::new(0),
             counters: Counters::default(),
-            connection: OnceLock::new(),
             memory,
             tap: config.tap.clone(),
             patience: config.silence_timeout,
+            coding: config.coding,
         }
     }
 
@@ -204,16 +254,31 @@ impl Shared {
     }
 
     fn wake_writer(&self, state: &mut State) {
-        if std::mem::take(&mut state.writer_idle) {
-            self.transmit.notify_one();
+        for path in &mut state.paths {
+            if std::mem::take(&mut path.writer_idle) {
+                path.transmit.notify_one();
+            }
         }
+        self.wake_supervisor();
     }
 
-    /// Wakes the writer if it has something to do: in a replayed segment it has not, and waking it costs more than the
-    /// call itself.
+    /// Wakes the writers that have something to do: in a replayed segment none has, and waking one costs more than the call
+    /// itself.
     fn wake_writer_for_output(&self, state: &mut State) {
-        if state.engine.has_output() {
-            self.wake_writer(state);
+        let State { engine, paths, .. } = state;
+        for path in paths {
+            if path.writer_idle && engine.has_output(&path.channel) {
+                path.writer_idle = false;
+                path.transmit.notify_one();
+            }
+        }
+        self.wake_supervisor();
+    }
+
+    /// From now on something may be awaited, so somebody has to watch whether the server is there.
+    fn wake_supervisor(&self) {
+        if self.resting.load(Ordering::Relaxed) && self.resting.swap(false, Ordering::AcqRel) {
+            self.news.notify_one();
         }
     }
 
@@ -232,6 +297,7 @@ impl Shared {
         let mut state = self.lock();
         state.engine.handle_lost(Lost(reason));
         self.announce(&state);
+        self.news.notify_one();
     }
 }
 
@@ -268,6 +334,7 @@ impl Link {
             if left.is_zero() {
                 state.engine.handle_lost(Lost("the connection attempt timed out".into()));
                 shared.wake_writer(&mut state);
+                shared.news.notify_one();
                 return Err(ConnectError::Timeout { server });
             }
             state = shared.wait(state, left);
@@ -369,25 +436,23 @@ impl Link {
     pub fn statistics(&self) -> LinkStatistics {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.shared.counters;
-        let mut statistics = LinkStatistics {
+        let state = self.shared.lock();
+        let carried = state.before.and(state.connection.as_ref());
+        LinkStatistics {
             round_trips: count(&counters.round_trips),
-            operators: self.shared.lock().engine.next_number() - 1,
+            connections: count(&counters.connections),
+            operators: state.engine.next_number() - 1,
             control_bytes_up: count(&counters.control_up),
             control_bytes_down: count(&counters.control_down),
             bulk_bytes_up: count(&counters.bulk_up),
             bulk_bytes_down: count(&counters.bulk_down),
             bulk_wire_bytes_up: count(&counters.bulk_wire_up),
             bulk_wire_bytes_down: count(&counters.bulk_wire_down),
-            ..LinkStatistics::default()
-        };
-        if let Some(connection) = self.shared.connection.get() {
-            let quic = connection.stats();
-            statistics.udp_bytes_up = quic.udp_tx.bytes;
-            statistics.udp_bytes_down = quic.udp_rx.bytes;
-            statistics.lost_packets = quic.path.lost_packets;
-            statistics.rtt = quic.path.rtt;
+            udp_bytes_up: carried.up,
+            udp_bytes_down: carried.down,
+            lost_packets: carried.lost,
+            rtt: state.connection.as_ref().map(quinn::Connection::rtt).unwrap_or_default(),
         }
-        statistics
     }
 
     /// What replay has done; nothing in the other modes.
@@ -416,6 +481,7 @@ impl Link {
         state.engine.handle_lost(Lost("the link was closed".into()));
         self.shared.announce(&state);
         self.shared.wake_writer(&mut state);
+        self.shared.news.notify_one();
     }
 }
 

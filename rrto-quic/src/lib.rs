@@ -12,6 +12,11 @@
 //! `INLINE_PAYLOAD_BYTES` has a unidirectional stream of its own, so a lost packet of one holds up nothing else.
 //! Application threads never touch the network: they hand calls to the engine and wait on a condition variable.
 //!
+//! A session outlives its connections. The client watches the one that it has (`client/supervisor`), and if that is lost or
+//! silent, makes others, with early data that carries what the server may not have; the server keeps a session without a
+//! connection for a while (`server/registry`). Whatever is sent twice is executed and delivered once: that is the engines'
+//! doing. What may be taken from early data, and why, is told in `server/connection`.
+//!
 //! The server's certificate is checked for the fixed name [`SERVER_NAME`] instead of its address, which changes when
 //! a robot roams or the server moves; the authority signs that name for servers only.
 
@@ -19,9 +24,13 @@
 
 pub mod bare;
 mod client;
+mod close;
 mod coding;
+mod congestion;
+mod credit;
 mod hot;
 pub mod relay;
+mod routes;
 mod server;
 mod signal;
 mod staging;
@@ -36,6 +45,8 @@ mod transport;
 pub use client::AsyncLink;
 pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission, Tap};
 pub use coding::{Coding, UnknownCoding};
+pub use congestion::{Congestion, UnknownCongestion};
+pub use routes::Routes;
 pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
 pub use staging::{Place, Staging};
 pub use system::System;

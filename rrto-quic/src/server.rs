@@ -3,8 +3,8 @@
 #[cfg(feature = "testing")]
 mod asynchronous;
 mod connection;
+mod registry;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -12,13 +12,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use quinn::{Endpoint, ServerConfig};
+use quinn::{Connection, Endpoint, ServerConfig};
+use rrto_core::engine::server::Channel;
 use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::operator::Outcome;
-use rrto_core::wire::{Hello, Refusal, Welcome};
+use rrto_core::wire::{Hello, Refusal, SessionToken, Welcome};
 use tokio::sync::Notify;
 
+use self::registry::Registry;
 use crate::coding::Coding;
+use crate::congestion::Congestion;
 use crate::hot::Hot;
 use crate::relay::{RelayAddress, Relayed, RoomKeyError};
 use crate::signal::Signal;
@@ -39,9 +42,17 @@ pub struct ServeConfig {
     pub credentials: Credentials,
     /// Bounds of one session.
     pub limits: ServerLimits,
-    /// A client that is silent for so long is gone.
+    /// A connection that is silent for so long is over.
     pub idle_timeout: Duration,
-    /// Connections at a time, those in their handshake counted in. More than sessions, so that a full server can say so.
+    /// How fast to send.
+    pub congestion: Congestion,
+    /// How long a session is kept without a connection, for its robot to come back.
+    pub grace: Duration,
+    /// Sessions that may be without a connection at a time. If another one gets there, the one that has been for longest
+    /// is over.
+    pub max_waiting: u32,
+    /// Connections at a time, those in their handshake counted in. More than sessions, so that a full server can say so, and
+    /// robots can have a new one before the old one is known to be gone.
     pub max_connections: u32,
     /// Whether payloads to robots are coded; what comes is decoded in any case.
     pub coding: Coding,
@@ -108,21 +119,43 @@ pub struct SessionStatistics {
 
 struct State {
     engine: Server,
-    writer_idle: bool,
+    /// Connections, some of which may be gone without it being known, and some not be the client's.
+    paths: Vec<Path>,
+    paths_opened: u64,
+    /// How many have turned out to be the client's.
+    connections: u64,
     over: Option<String>,
+}
+
+/// A connection of a session.
+struct Path {
+    number: u64,
+    channel: Channel,
+    connection: Connection,
+    /// The handshake is over: it is the client's.
+    is_confirmed: bool,
+    writer_idle: bool,
+    /// The writer has something to send.
+    transmit: Arc<Notify>,
+}
+
+impl State {
+    fn path(&mut self, number: u64) -> Option<&mut Path> {
+        self.paths.iter_mut().find(|path| path.number == number)
+    }
 }
 
 struct Shared {
     id: u64,
     robot: String,
+    /// Where it was when it said hello.
     peer: SocketAddr,
+    token: SessionToken,
     state: Mutex<State>,
     /// Something arrived, or the session is over.
     arrived: Signal,
     /// How often that has happened.
     arrivals: AtomicU64,
-    /// The writer has something to send.
-    transmit: Notify,
     /// The executor made room for more of the control stream.
     room: Notify,
     operators: AtomicU64,
@@ -133,14 +166,53 @@ struct Shared {
     hot: Arc<Hot>,
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
+    fn new(
+        id: u64,
+        (robot, peer): (String, SocketAddr),
+        token: SessionToken,
+        limits: ServerLimits,
+        hot: Arc<Hot>,
+    ) -> Self {
+        let engine = Server::new(limits);
+        Shared {
+            id,
+            robot,
+            peer,
+            token,
+            state: Mutex::new(State {
+                engine,
+                paths: Vec::new(),
+                paths_opened: 0,
+                connections: 0,
+                over: None,
+            }),
+            arrived: Signal::default(),
+            arrivals: AtomicU64::new(0),
+            room: Notify::new(),
+            operators: AtomicU64::new(0),
+            bytes_up: AtomicU64::new(0),
+            bytes_down: AtomicU64::new(0),
+            staging: OnceLock::new(),
+            hot,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake_writer(&self, state: &mut State) {
-        if state.engine.has_output() && std::mem::take(&mut state.writer_idle) {
-            self.transmit.notify_one();
+        for path in &mut state.paths {
+            if state.engine.has_output(&path.channel) && std::mem::take(&mut path.writer_idle) {
+                path.transmit.notify_one();
+            }
         }
     }
 
@@ -158,6 +230,12 @@ impl Shared {
         self.announce_arrival();
     }
 
+    /// Whether it has been without a connection ever since it was for the `time`th time.
+    fn is_waiting(&self, time: u64) -> bool {
+        let state = self.lock();
+        state.connections == time && !state.paths.iter().any(|path| path.is_confirmed) && state.over.is_none()
+    }
+
     /// There is something new for the executor; called after it can be seen.
     fn announce_arrival(&self) {
         self.arrivals.fetch_add(1, Ordering::Release);
@@ -168,17 +246,16 @@ impl Shared {
 /// The executor's end of a session. Dropping it ends the session.
 pub struct Session {
     shared: Arc<Shared>,
+    registry: Arc<Registry>,
     /// Arrivals after which there was nothing left to do.
     exhausted: AtomicU64,
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>) -> Self {
-        Session { shared, exhausted: AtomicU64::new(u64::MAX) }
+    fn new(shared: Arc<Shared>, registry: Arc<Registry>) -> Self {
+        Session { shared, registry, exhausted: AtomicU64::new(u64::MAX) }
     }
-}
 
-impl Session {
     /// Names it in both logs.
     pub fn id(&self) -> u64 {
         self.shared.id
@@ -189,7 +266,7 @@ impl Session {
         &self.shared.robot
     }
 
-    /// Where it came from.
+    /// Where it came from when it began.
     pub fn peer(&self) -> SocketAddr {
         self.shared.peer
     }
@@ -282,15 +359,17 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        {
-            let mut state = self.shared.lock();
-            // Whether or not a reason was told before, the client must not wait for a session that nobody executes.
-            state.engine.handle_end("the session is over");
-            state.over.get_or_insert("the executor has ended".into());
-            state.writer_idle = false;
+        self.registry.remove(&self.shared.token);
+        let mut state = self.shared.lock();
+        // Whether or not a reason was told before, the client must not wait for a session that nobody executes.
+        state.engine.handle_end("the session is over");
+        state.over.get_or_insert("the executor has ended".into());
+        for path in &mut state.paths {
+            path.writer_idle = false;
+            path.transmit.notify_one();
         }
-        self.shared.transmit.notify_one();
-        self.shared.room.notify_one();
+        drop(state);
+        self.shared.room.notify_waiters();
     }
 }
 
@@ -303,6 +382,8 @@ pub struct Listener {
     idle_timeout: Duration,
     limits: ServerLimits,
     coding: Coding,
+    congestion: Congestion,
+    registry: Arc<Registry>,
     max_connections: u32,
     address: SocketAddr,
 }
@@ -330,7 +411,7 @@ impl Listener {
     /// # Errors
     /// Unusable credentials or address.
     pub fn bind_on(system: Arc<dyn System>, config: ServeConfig) -> Result<Listener, ServeError> {
-        let server = config.credentials.server_config()?;
+        let server = config.credentials.server_config(config.max_connections)?;
         let failed = |source| ServeError::Listen { address: config.listen, source };
         let endpoint = transport::endpoint(&*system, config.listen, Some(server.clone())).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
@@ -341,6 +422,8 @@ impl Listener {
             idle_timeout: config.idle_timeout,
             limits: config.limits,
             coding: config.coding,
+            congestion: config.congestion,
+            registry: Arc::new(Registry::new(config.grace, config.max_waiting as usize)),
             max_connections: config.max_connections,
             address,
         })
@@ -354,7 +437,6 @@ impl Listener {
     /// Serves until `shutdown` is ready; then tells every session and waits a moment for them to be told.
     pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
         let open = Arc::new(AtomicU32::new(0));
-        let sessions: Sessions = Arc::default();
         let hot = Arc::new(Hot::new());
         let awake = hot.clone();
         let awake = tokio::spawn(async move { awake.keep_awake().await });
@@ -379,35 +461,30 @@ impl Listener {
                 self.idle_timeout,
                 false,
                 true,
+                self.congestion,
             ));
             let incoming = (incoming, Arc::new(server));
-            let system = self.system.clone();
-            let served = connection::serve(
-                next_id,
-                incoming,
-                gate.clone(),
-                (self.limits, self.coding),
-                (sessions.clone(), hot.clone()),
-                system,
-            );
+            let house = connection::House {
+                gate: gate.clone(),
+                limits: self.limits,
+                coding: self.coding,
+                registry: self.registry.clone(),
+                system: self.system.clone(),
+                hot: hot.clone(),
+            };
+            let served = connection::serve(next_id, incoming, house);
             tokio::spawn(async move {
                 served.await;
                 drop(place);
             });
         }
-        for shared in lock_sessions(&sessions).values() {
+        for shared in self.registry.all() {
             shared.end("the server is shutting down");
         }
         let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
         awake.abort();
         self.endpoint.close(0u32.into(), b"the server is shutting down");
     }
-}
-
-type Sessions = Arc<Mutex<HashMap<u64, Arc<Shared>>>>;
-
-fn lock_sessions(sessions: &Sessions) -> MutexGuard<'_, HashMap<u64, Arc<Shared>>> {
-    sessions.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One of the connections that may be open, given back on drop.

@@ -1,7 +1,9 @@
 //! What both sides do alike on a connection: send payloads on streams of their own, and read them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 use rrto_core::wire::{BULK_HEADER_BYTES, BulkHeader, WireError};
 
 use crate::coding::{Coder, Decoder, rate};
@@ -19,10 +21,34 @@ pub(crate) enum StreamError {
     Wire(#[from] WireError),
     #[error("the control stream was closed")]
     ControlClosed,
+    #[error("nothing was heard of the server for {0:?}")]
+    Silent(Duration),
+    #[error("another connection has taken over")]
+    Superseded,
     #[error("a bulk stream ended before its payload did")]
     Short,
     #[error("a payload cannot be kept: {0}")]
     Staging(std::io::Error),
+}
+
+impl StreamError {
+    /// The connection's own error, if it is that.
+    pub(crate) fn of_connection(&self) -> Option<&ConnectionError> {
+        match self {
+            StreamError::Connection(error)
+            | StreamError::Read(ReadError::ConnectionLost(error))
+            | StreamError::Write(WriteError::ConnectionLost(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether it is that early data was refused.
+    pub(crate) fn is_refused_early(&self) -> bool {
+        matches!(
+            self,
+            StreamError::Read(ReadError::ZeroRttRejected) | StreamError::Write(WriteError::ZeroRttRejected)
+        )
+    }
 }
 
 /// Bytes taken from a stream at a time.
@@ -68,7 +94,10 @@ pub(crate) async fn send_bulk(
 /// Reads a bulk stream's header.
 pub(crate) async fn read_bulk_header(stream: &mut RecvStream) -> Result<BulkHeader, StreamError> {
     let mut raw = [0; BULK_HEADER_BYTES];
-    stream.read_exact(&mut raw).await.map_err(|_| StreamError::Short)?;
+    stream.read_exact(&mut raw).await.map_err(|error| match error {
+        quinn::ReadExactError::FinishedEarly(_) => StreamError::Short,
+        quinn::ReadExactError::ReadError(error) => StreamError::Read(error),
+    })?;
     Ok(BulkHeader::decode(&raw)?)
 }
 

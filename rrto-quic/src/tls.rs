@@ -1,13 +1,17 @@
 //! Certificates from PEM files, and the TLS configurations of both sides.
 
+mod tickets;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use tickets::Tickets;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The name that every server certificate carries and every robot asks for.
@@ -15,6 +19,14 @@ pub const SERVER_NAME: &str = "rrto-gpud";
 
 /// The application protocol in the TLS handshake.
 const ALPN: &[u8] = b"rrto/1";
+
+/// Tickets that a server gives with a handshake, of some 90 bytes each. A robot whose link is down tries connections several
+/// times a second, each with a ticket of its own, so that the one that gets through is answered in one round trip.
+const TICKETS: usize = 64;
+
+/// Resumable sessions that a server keeps for each connection that there may be, of about a kilobyte each: all tickets of
+/// two handshakes.
+const STORED_SESSIONS: usize = 2 * TICKETS;
 
 /// A party's certificate, its key, and the authority that the other party's certificate must come from: three PEM
 /// files, as `rrto certs` makes them.
@@ -79,12 +91,15 @@ impl Credentials {
             .with_client_auth_cert(loaded.chain, loaded.key)
             .map_err(failed)?;
         tls.alpn_protocols = vec![ALPN.to_vec()];
+        tls.resumption = Resumption::store(Arc::new(Tickets::default()));
+        tls.enable_early_data = true;
         let quic = quinn::crypto::rustls::QuicClientConfig::try_from(tls)
             .map_err(|error| unusable(&self.certificate, "QUIC cipher suite", error))?;
         Ok(quinn::ClientConfig::new(Arc::new(quic)))
     }
 
-    pub(crate) fn server_config(&self) -> Result<quinn::ServerConfig, CredentialsError> {
+    /// The server's side, for so many `connections` at a time.
+    pub(crate) fn server_config(&self, connections: u32) -> Result<quinn::ServerConfig, CredentialsError> {
         let loaded = self.load()?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(loaded.roots), provider())
             .build()
@@ -97,6 +112,12 @@ impl Credentials {
             .with_single_cert(loaded.chain, loaded.key)
             .map_err(failed)?;
         tls.alpn_protocols = vec![ALPN.to_vec()];
+        // What is resumed is kept here and taken out once: so early data is accepted at most once, and none that was made
+        // for a server that has been restarted since. The client's certificate is kept with it.
+        tls.session_storage = ServerSessionMemoryCache::new(STORED_SESSIONS * connections as usize);
+        tls.send_tls13_tickets = TICKETS;
+        // QUIC has limits of its own for early data; any but this and none is forbidden (RFC 9001, section 4.6.1).
+        tls.max_early_data_size = u32::MAX;
         let quic = quinn::crypto::rustls::QuicServerConfig::try_from(tls)
             .map_err(|error| unusable(&self.certificate, "QUIC cipher suite", error))?;
         Ok(quinn::ServerConfig::with_crypto(Arc::new(quic)))
@@ -111,7 +132,7 @@ pub(crate) fn peer_name(connection: &quinn::Connection) -> Option<String> {
     Some(rrto_core::wire::truncated(name))
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

@@ -15,8 +15,8 @@ use rrto_core::operator::{Handle, Operator, Value};
 use rrto_core::testing::{Device, FakeDevice, Manner, kernel, launch};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::{
-    Admission, Coding, ConnectError, Credentials, Gate, Link, LinkConfig, LinkStatistics, Listener, Next,
-    ProgramMemory, ServeConfig, Session, Submission, Tap,
+    Admission, Coding, Congestion, ConnectError, Credentials, Gate, Link, LinkConfig, LinkStatistics,
+    Listener, Next, ProgramMemory, ServeConfig, Session, Submission, Tap,
 };
 
 const STREAM: Handle = Handle::LEGACY_STREAM;
@@ -94,6 +94,9 @@ fn serve_coding(certs: &Path, limit: u32, coding: Coding) -> Server {
         credentials: credentials(certs, true),
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(5),
+        congestion: Congestion::default(),
+        grace: Duration::from_secs(10),
+        max_waiting: 8,
         max_connections: 16,
         coding,
     };
@@ -128,6 +131,7 @@ fn config(certs: &Path, server: SocketAddr, mode: Mode) -> LinkConfig {
         connect_timeout: Duration::from_secs(20),
         silence_timeout: Duration::from_secs(5),
         coding: Coding::Auto,
+        congestion: Congestion::default(),
         tap: None,
     }
 }

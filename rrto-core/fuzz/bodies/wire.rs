@@ -1,6 +1,7 @@
 //! What the `wire` fuzz target does with its input: a plain function, so that a
 //! test runs it as well.
 
+use rrto_core::engine::server::Channel;
 use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::wire::repeat::Decoder;
 use rrto_core::wire::{
@@ -51,9 +52,10 @@ fn serve(input: &[u8]) {
     let mut server = Server::new(ServerLimits::default());
     let mut hello = Vec::new();
     assert!(put_frame(&ClientFrame::Hello(Hello::new(Mode::Replay, "fuzz")), &mut hello).is_ok());
-    assert!(server.handle_control(&hello).is_ok());
+    let mut channel = Channel::new(false);
+    assert!(matches!(channel.handle_greeting(&hello), Ok(Some(_))));
     // A frame's damage ends the session: what came before it is executed all the same.
-    let _ = server.handle_control(input);
+    let _ = server.handle_control(&mut channel, input);
     let mut next = 1;
     while let Ok(Some(work)) = server.poll_ready() {
         match work {

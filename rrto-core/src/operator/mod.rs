@@ -9,7 +9,7 @@
 //! arguments. Every other reference to a CUDA object is a [`Handle`] that the client made, so creating an object
 //! waits for nothing.
 
-mod bounded;
+pub(crate) mod bounded;
 mod launch;
 mod sequence;
 mod tensor_map;

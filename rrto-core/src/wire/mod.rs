@@ -11,9 +11,10 @@
 //!                                   highest bit is set, blocks that the transport has coded them into
 //! ```
 //!
-//! The first frame up is [`Hello`]; the first frame down is [`Welcome`] or [`Refusal`]. Both sides compare the
-//! protocol version and [`schema_hash`], so that two builds that number functions or code operators differently
-//! never talk past each other. Everything that the server executes once carries a number: operators from 1 on, whether they
+//! The first frame up is [`Hello`], and the first frame down [`Welcome`] or [`Refusal`]; or, on a connection that continues a
+//! session, [`Resume`] and [`Resumed`] or [`Refusal`]. With a hello both sides compare the protocol version and
+//! [`schema_hash`], so that two builds that number functions or code operators differently never talk past each other.
+//! Everything that the server executes once carries a number: operators from 1 on, whether they
 //! come by themselves or in the span of an Advance, and the definitions and retirements of sequences between them.
 //! Numbers are consecutive and implied by the order.
 
@@ -21,6 +22,7 @@ mod bulk;
 mod device;
 mod frame;
 pub mod repeat;
+mod resume;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use bulk::{BULK_HEADER_BYTES, BulkHeader};
 pub use device::{ATTRIBUTE_SLOTS, DeviceInfo, MAX_LIMIT_SLOTS, PciAddress};
 pub use frame::{FrameReader, put_frame};
+pub use resume::{MAX_RESUME_PAYLOADS, Resume, Resumed, SessionToken, TOKEN_BYTES};
 
 use crate::api::{self, CuResult};
 use crate::operator::{
@@ -149,6 +152,11 @@ pub enum Refusal {
         /// In words, at most [`MAX_TEXT_BYTES`].
         reason: String,
     },
+    /// There is no such session to continue.
+    #[error(
+        "the server does not know this session any more: it was restarted, or the program was away for longer than rrto-gpud --grace"
+    )]
+    Unknown,
 }
 
 /// Everything that a client sends on the control stream.
@@ -193,13 +201,23 @@ pub enum ClientFrame {
         /// Which.
         id: SequenceId,
     },
+    /// Once, first, on a connection that continues a session.
+    Resume(Resume),
+    /// The client goes on with the session on this connection, and with no other: the server can close the others. Not on
+    /// a connection that greets with a hello, which has no others.
+    Kept,
+    /// All answers before this one have come, and their payloads; the server can forget them.
+    Received {
+        /// How many.
+        answers: u64,
+    },
 }
 
 /// Everything that a server sends on the control stream.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum ServerFrame {
-    /// Once, first.
-    Welcome(Box<Welcome>),
+    /// Once, first, to a hello; with what names the session from now on.
+    Welcome(Box<Welcome>, SessionToken),
     /// Once, first, and then nothing more.
     Refused(Refusal),
     /// The answer to an operator that wanted one.
@@ -225,6 +243,13 @@ pub enum ServerFrame {
     Ended {
         /// In words, at most [`MAX_TEXT_BYTES`].
         reason: String,
+    },
+    /// Once, first, to a resumption.
+    Resumed(Resumed),
+    /// The next answer on this connection is this one: those before it have been confirmed by way of another.
+    AnswersFrom {
+        /// How many there were before it.
+        answers: u64,
     },
 }
 

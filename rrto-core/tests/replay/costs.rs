@@ -76,11 +76,11 @@ fn nothing_leaves_within_a_segment_but_bulk() {
         // The driver sends whatever there is.
         if let Operator::CopyIn { bytes: 5000, .. } = call.operator {
             script.call(&call);
-            assert!(script.pair.client.has_output(), "a bulk payload leaves at once");
+            assert!(script.pair.client_has_output(), "a bulk payload leaves at once");
         } else {
             script.call(&call);
         }
-        sends += u32::from(script.pair.client.has_output());
+        sends += u32::from(script.pair.client_has_output());
         script.pair.settle();
     }
     assert!(sends <= 13, "{sends}");

@@ -151,7 +151,7 @@ fn a_lost_connection_in_a_run_neither_loses_nor_repeats_an_operator() {
                             script.pair.move_up(arrived);
                             script.pair.execute(arrived / 2);
                         }
-                        script.pair.cut_up();
+                        script.pair.cut();
                     }
                     script.call(call);
                 }

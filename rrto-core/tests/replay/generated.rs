@@ -217,7 +217,10 @@ fn disturb(script: &mut Script, what: u16) {
         5 => drop(pair.move_down(much)),
         6 => drop(pair.move_bulk_down(much & 3)),
         7 => drop(pair.client.poll_search()),
-        8 if much > 1900 => pair.cut_up(),
+        8 if much > 1500 => pair.cut(),
+        9 if much > 1500 => pair.race(),
+        10 if much > 1500 => pair.roam(),
+        11 => pair.supersede(),
         _ => {}
     }
 }

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use rrto_core::api::CuResult;
+use rrto_core::engine::server::{Channel, Greeting};
 use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::operator::{
     Edit, Geometry, MAX_PATCH_EDITS, MAX_SEQUENCES, Operator, Patch, SequenceId, Span, Value,
 };
 use rrto_core::wire::repeat::{Encoder, Record};
-use rrto_core::wire::{ClientFrame, DeviceInfo, Hello, Mode, Welcome, put_frame};
+use rrto_core::wire::{ClientFrame, DeviceInfo, Hello, Mode, SessionToken, TOKEN_BYTES, Welcome, put_frame};
 
 use crate::model::inference;
 
@@ -54,6 +55,7 @@ fn sent() -> impl Strategy<Value = Sent> {
 
 struct Peer {
     server: Server,
+    channel: Channel,
     encoder: Encoder,
     /// What an honest client would number next.
     next: u64,
@@ -65,13 +67,11 @@ impl Peer {
         let mut server = Server::new(ServerLimits::default());
         let mut hello = Vec::new();
         put_frame(&ClientFrame::Hello(Hello::new(Mode::Replay, "hostile")), &mut hello).unwrap();
-        server.handle_control(&hello).unwrap();
-        server.handle_welcome(Welcome {
-            session: 1,
-            server_version: String::new(),
-            device: DeviceInfo::default(),
-        });
-        Peer { server, encoder: Encoder::default(), next: 1, executed: 0 }
+        let mut channel = Channel::new(false);
+        assert!(matches!(channel.handle_greeting(&hello), Ok(Some(Greeting::Hello(_)))));
+        let welcome = Welcome { session: 1, server_version: String::new(), device: DeviceInfo::default() };
+        server.handle_welcome(&mut channel, welcome, SessionToken([1; TOKEN_BYTES]));
+        Peer { server, channel, encoder: Encoder::default(), next: 1, executed: 0 }
     }
 
     fn number(&self, ahead: i64) -> u64 {
@@ -120,7 +120,7 @@ impl Peer {
         let mut bytes = Vec::new();
         put_frame(&frame, &mut bytes).unwrap();
         self.next = self.next.wrapping_add(taken);
-        self.server.handle_control(&bytes).is_ok()
+        self.server.handle_control(&mut self.channel, &bytes).is_ok()
     }
 
     fn execute(&mut self, count: usize) -> bool {
@@ -146,7 +146,7 @@ impl Peer {
                 Err(_) => return false,
             }
         }
-        self.server.poll_control(&mut Vec::new()).is_ok()
+        self.server.poll_control(&mut self.channel, &mut Vec::new()).is_ok()
     }
 }
 
@@ -167,7 +167,7 @@ proptest! {
     #[test]
     fn bytes_that_are_no_frames_end_the_session(raw in prop::collection::vec(any::<u8>(), 0..300)) {
         let mut peer = Peer::new();
-        let _ = peer.server.handle_control(&raw);
+        let _ = peer.server.handle_control(&mut peer.channel, &raw);
         peer.execute(usize::MAX);
     }
 }

@@ -82,7 +82,7 @@ fn a_query_in_a_run_is_no_divergence_and_lets_the_work_begin() {
     calls[..30].iter().for_each(|call| script.call(call));
     let question = Operator::StreamQuery { stream: stream(0) };
     assert_eq!(query(&mut script, question.clone()), Err(CuResult::NOT_READY));
-    assert!(script.pair.client.has_output());
+    assert!(script.pair.client_has_output());
     script.pair.settle();
     assert_eq!(query(&mut script, question), Ok(Value::None));
     calls[30..].iter().for_each(|call| script.call(call));

@@ -12,9 +12,15 @@ fn the_definition_is_sound_and_help_shows_every_default() {
     let mut command = Args::command();
     command.clone().debug_assert();
     let help = command.render_help().to_string();
-    for expected in
-        ["0.0.0.0:7786", "[default: 16]", "[default: 30]", "all there is", "[default: info]", "rrto certs"]
-    {
+    for expected in [
+        "0.0.0.0:7786",
+        "[default: 16]",
+        "[default: 10]",
+        "[default: 30]",
+        "all there is",
+        "[default: info]",
+        "rrto certs",
+    ] {
         assert!(help.contains(expected), "{expected} is missing in:\n{help}");
     }
 }
@@ -26,7 +32,8 @@ fn a_short_line_is_enough() {
     assert_eq!(args.listen.port(), DEFAULT_PORT);
     assert_eq!((args.session_memory, args.metrics, args.in_process), (None, None, false));
     assert_eq!(args.relay, None);
-    assert_eq!(args.session_idle, Duration::from_secs(30));
+    assert_eq!(args.session_idle, Duration::from_secs(10));
+    assert_eq!(args.grace, Duration::from_secs(30));
     let credentials = args.credentials();
     assert_eq!(credentials.ca, PathBuf::from("c/ca.pem"));
     assert_eq!(credentials.certificate, PathBuf::from("c/server.pem"));
@@ -36,7 +43,7 @@ fn a_short_line_is_enough() {
 #[test]
 fn everything_can_be_given() {
     let line = "--device cuda --gpu 2 --in-process --listen [::1]:99 --certs c --max-sessions 3 --session-memory 4GiB \
-                --session-idle 1.5 --relay relay://r:1/a --metrics 9464 --log-level debug";
+                --session-idle 1.5 --grace 60 --relay relay://r:1/a --metrics 9464 --log-level debug";
     let expected = Args {
         device: DeviceKind::Cuda,
         gpu: 2,
@@ -47,6 +54,7 @@ fn everything_can_be_given() {
         max_sessions: 3,
         session_memory: Some(4 << 30),
         session_idle: Duration::from_millis(1500),
+        grace: Duration::from_secs(60),
         metrics: Some("127.0.0.1:9464".parse().unwrap()),
         log_level: LevelFilter::DEBUG,
     };

@@ -15,7 +15,8 @@ use rrto_gpud::device::Limits;
 use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::gate::Gate;
 use rrto_quic::{
-    Coding, ConnectError, Credentials, Link, LinkConfig, Listener, ProgramMemory, ServeConfig, ServeError, Submission,
+    Coding, Congestion, ConnectError, Credentials, Link, LinkConfig, Listener, ProgramMemory, ServeConfig,
+    ServeError, Submission,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -71,6 +72,9 @@ impl Server {
             },
             limits: ServerLimits::default(),
             idle_timeout,
+            congestion: Congestion::default(),
+            grace: idle_timeout,
+            max_waiting: 8,
             max_connections: 64,
             coding: Coding::Auto,
         })
@@ -125,6 +129,7 @@ impl Program {
             connect_timeout: PATIENCE,
             silence_timeout: PATIENCE,
             coding: Coding::Auto,
+            congestion: Congestion::default(),
             tap: None,
         };
         let delivered = Arc::new(Delivered::default());

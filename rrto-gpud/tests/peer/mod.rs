@@ -38,7 +38,7 @@ pub(crate) fn talk(server: &Server, first: &[u8], then: &[u8]) -> Told {
             reader.handle_bytes(&chunk.bytes);
             while let Some(frame) = reader.poll_frame().unwrap() {
                 match frame {
-                    ServerFrame::Welcome(_) => {
+                    ServerFrame::Welcome(..) => {
                         told.welcomed = true;
                         send.write_all(then).await.unwrap();
                     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rrto_core::api::CuResult;
 use rrto_core::engine::ClientLimits;
 use rrto_core::wire::DeviceInfo;
-use rrto_quic::{Link, LinkConfig, ProgramMemory};
+use rrto_quic::{Congestion, Link, LinkConfig, ProgramMemory};
 
 use crate::client::{Call, Client, Deliveries, Remote};
 use crate::context::{ContextHandle, contexts};
@@ -102,6 +102,7 @@ fn connect() -> Result<Session, CuResult> {
         connect_timeout: config.connect_timeout,
         silence_timeout: config.silence_timeout,
         coding: config.coding,
+        congestion: Congestion::default(),
         tap: insight.as_ref().and_then(Insight::tap),
     };
     // The transport thread inherits this thread's mask: the program's signals are for the program's threads.

@@ -1,7 +1,7 @@
 //! The system of an endpoint that is behind a relay, or that reaches one which is.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::key::{RoomKey, RoomKeyError};
 use super::registration::{Registration, Standing};
 use super::socket::RelaySocket;
 use super::wire::{FlowId, HEADER_BYTES, Party, RefusedReason, Role};
+use crate::routes::Routes;
 use crate::system::System;
 use crate::tls::Credentials;
 
@@ -188,6 +189,15 @@ impl System for Relayed {
             Some(_) => Ok(RELAYED_DATAGRAM_BYTES),
             None => self.below.datagram_bytes(peer),
         }
+    }
+
+    fn source(&self, peer: SocketAddr) -> io::Result<IpAddr> {
+        // Packets to a flow go to the relay.
+        self.below.source(FlowId::of_address(peer).and(self.relay).unwrap_or(peer))
+    }
+
+    fn routes(&self) -> Option<Routes> {
+        self.below.routes()
     }
 
     fn start(&self, name: String, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {

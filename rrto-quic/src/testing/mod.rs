@@ -20,12 +20,14 @@ mod clock;
 mod codec;
 mod host;
 mod network;
+mod pair;
 
 use std::time::Duration;
 
 pub use codec::Codec;
 pub use host::Host;
 pub use network::{Counts, Network, Path};
+pub use pair::{PairConfig, PairServer, write_control};
 use rrto_core::testing::link::{Params, Timeline, TimelineError};
 
 /// Runs `body` to its end in virtual time, on a network whose randomness follows from `seed`.

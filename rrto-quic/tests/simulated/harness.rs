@@ -12,8 +12,8 @@ use rrto_core::testing::{Device, FakeDevice};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::testing::{Host, Network, Path};
 use rrto_quic::{
-    Admission, AsyncLink, Coding, ConnectError, Credentials, Gate, LinkConfig, Listener, Next, ProgramMemory,
-    ServeConfig, Session,
+    Admission, AsyncLink, Coding, Congestion, ConnectError, Credentials, Gate, LinkConfig, Listener, Next,
+    ProgramMemory, ServeConfig, Session,
 };
 use tokio::sync::mpsc;
 
@@ -80,6 +80,9 @@ pub(crate) fn serve(network: &Network) -> SocketAddr {
         credentials: credentials(true),
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(30),
+        congestion: Congestion::default(),
+        grace: Duration::from_secs(10),
+        max_waiting: 8,
         max_connections: 1000,
         // What payloads take on the link is what is looked at.
         coding: Coding::Off,
@@ -119,6 +122,7 @@ pub(crate) fn config(server: SocketAddr) -> LinkConfig {
         connect_timeout: Duration::from_secs(20),
         silence_timeout: Duration::from_secs(30),
         coding: Coding::Off,
+        congestion: Congestion::default(),
         tap: None,
     }
 }

@@ -4,3 +4,8 @@
 
 mod harness;
 mod network;
+mod outages;
+mod roaming;
+mod scenarios;
+mod sessions;
+mod table;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::channel::Confirmed;
 use crate::api::CuResult;
 use crate::operator::{Operator, Outcome, Value};
 use crate::wire::{Answer, WireError};
@@ -13,6 +14,8 @@ use crate::wire::{Answer, WireError};
 #[derive(Debug)]
 struct Held {
     number: u64,
+    /// Its place among all answers.
+    place: u64,
     outcome: Outcome,
     /// Its own bulk payload has not arrived yet.
     awaits_bulk: bool,
@@ -27,6 +30,8 @@ pub(super) struct Answers {
     early_bulk: HashSet<u64>,
     /// What calls have yet to take.
     visible: HashMap<u64, Outcome>,
+    /// Answers that have come, failures counted in, and the bytes of bulk payloads.
+    come: Confirmed,
 }
 
 impl Answers {
@@ -39,12 +44,43 @@ impl Answers {
         self.asked.contains_key(&number)
     }
 
+    /// Whether any answer is still to come.
+    pub(super) fn are_awaited(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// The length of the bulk payload that may come under this number.
     pub(super) fn awaited_payload(&self, number: u64) -> Option<u64> {
         match self.asked.get(&number) {
             Some(Operator::CopyOut { bytes, .. }) => Some(*bytes),
             _ => None,
         }
+    }
+
+    /// How many answers have come.
+    pub(super) fn count(&self) -> u64 {
+        self.come.answers
+    }
+
+    /// An answer has come that no call waits for.
+    pub(super) fn handle_failed(&mut self) {
+        self.come.answers += 1;
+    }
+
+    /// Up to where answers have come with their payloads, so that nobody has to send them again.
+    pub(super) fn confirmed(&self) -> Confirmed {
+        let answers = self.held.front().map_or(self.come.answers, |held| held.place);
+        Confirmed { answers, ..self.come }
+    }
+
+    /// Answers that have come without their bulk payloads, by their operators' numbers.
+    pub(super) fn missing_payloads(&self) -> Vec<u64> {
+        self.held.iter().filter(|held| held.awaits_bulk).map(|held| held.number).collect()
+    }
+
+    /// Bulk payloads that have come without their answers, by their operators' numbers.
+    pub(super) fn early_payloads(&self) -> Vec<u64> {
+        self.early_bulk.iter().copied().collect()
     }
 
     pub(super) fn handle_reply(
@@ -61,19 +97,18 @@ impl Answers {
             Ok(Answer::Bulk(_)) => (Ok(Value::None), !self.early_bulk.remove(&number)),
             Err(result) => (Err(result), false),
         };
-        self.held.push_back(Held { number, outcome, awaits_bulk });
+        self.held.push_back(Held { number, place: self.come.answers, outcome, awaits_bulk });
+        self.come.answers += 1;
         Ok(())
     }
 
-    pub(super) fn handle_payload_delivered(&mut self, number: u64) -> Result<(), WireError> {
-        if self.awaited_payload(number).is_none() {
-            return Err(WireError::Unexpected { what: "bulk payload" });
-        }
+    /// The bulk payload of an operator that awaits one has come.
+    pub(super) fn handle_payload_delivered(&mut self, number: u64) {
+        self.come.bytes += self.awaited_payload(number).unwrap_or(0);
         match self.held.iter_mut().find(|held| held.number == number) {
             Some(held) => held.awaits_bulk = false,
             None => drop(self.early_bulk.insert(number)),
         }
-        Ok(())
     }
 
     /// The next answer that nothing holds back, with its number and operator.

@@ -2,11 +2,12 @@
 //! to calls.
 
 mod answers;
+mod channel;
 mod outbox;
+mod types;
 mod watches;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,73 +17,24 @@ use crate::api::CuResult;
 use crate::operator::{Operator, Outcome, Value};
 use crate::replay::{Change, Divergence, Replay, ReplayStatistics, Step};
 use crate::wire::repeat::Record;
-use crate::wire::{ClientFrame, FrameReader, Hello, Mode, ServerFrame, Welcome, WireError, put_frame};
+use crate::wire::{
+    ClientFrame, Hello, Mode, Resume, Resumed, ServerFrame, SessionToken, Welcome, WireError, put_frame,
+};
 use answers::Answers;
+pub use channel::Channel;
 use outbox::Outbox;
+pub use types::{ClientLimits, Delivery, Lost, Submitted};
 use watches::Watches;
-
-/// Bounds of what a client holds.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientLimits {
-    /// Payload bytes that may be unacknowledged; a further copy waits. Bounds the memory that the preload library
-    /// adds to the program.
-    pub bulk_bytes: u64,
-    /// Operators that may be unacknowledged; a further call waits.
-    pub operators: usize,
-}
-
-impl Default for ClientLimits {
-    fn default() -> Self {
-        // A copy from pageable memory is over for the program once it is in here, so a burst of them up to this long
-        // costs the program no time on the link; with QUIC's own windows it keeps what the library adds to the program
-        // under 25 MB. 64 Ki operators are 200 inferences.
-        ClientLimits { bulk_bytes: 8 << 20, operators: 64 << 10 }
-    }
-}
-
-/// What became of a submitted call.
-#[derive(Debug)]
-pub enum Submitted {
-    /// It will be executed; nothing to wait for.
-    Queued,
-    /// It will be executed; its outcome comes under this number.
-    Awaits(u64),
-    /// Answered here and now.
-    Answered(Outcome),
-    /// Too much is unacknowledged: submit it again after [`Client::handle_control`] made progress. The call's
-    /// parts come back.
-    Full(Operator, Option<Bytes>),
-}
-
-/// Why a connection can carry no more calls.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lost(pub String);
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Bytes that belong to the program's memory, for the operator of this number.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// The CopyOut's number.
-    pub number: u64,
-    /// All its bytes.
-    pub bytes: Bytes,
-}
 
 /// The client's side of a session.
 #[derive(Debug)]
 pub struct Client {
     mode: Mode,
     outbox: Outbox,
-    reader: FrameReader,
-    hello: Option<Hello>,
+    hello: Hello,
     goodbye: bool,
-    said_goodbye: bool,
     welcome: Option<Welcome>,
+    token: Option<SessionToken>,
     answers: Answers,
     watches: Watches,
     deliveries: VecDeque<Delivery>,
@@ -100,11 +52,10 @@ impl Client {
         Client {
             mode,
             outbox: Outbox::new(limits),
-            reader: FrameReader::default(),
-            hello: Some(Hello::new(mode, program)),
+            hello: Hello::new(mode, program),
             goodbye: false,
-            said_goodbye: false,
             welcome: None,
+            token: None,
             answers: Answers::default(),
             watches: Watches::default(),
             deliveries: VecDeque::new(),
@@ -141,20 +92,33 @@ impl Client {
         self.outbox.next_number()
     }
 
-    /// Whether the goodbye has been given to the driver: nothing more will come.
-    pub fn said_goodbye(&self) -> bool {
-        self.said_goodbye
+    /// A place for a new connection: the session's first, or one to continue it on, beside those that there are or in
+    /// their stead. Everything that is not acknowledged leaves on each of them, under the same numbers.
+    pub fn open(&self) -> Channel {
+        Channel::new(self.token.is_some())
     }
 
-    /// Whether nothing is left to send, nor will be without another call.
-    pub fn is_drained(&self) -> bool {
-        self.outbox.is_sent() && !self.has_output()
+    /// Whether nothing is left to send on `channel`, nor will be without another call.
+    pub fn is_drained(&self, channel: &Channel) -> bool {
+        self.outbox.is_sent(&channel.sent) && !self.has_output(channel)
+    }
+
+    /// Whether something is unacknowledged, or unanswered: then the server should be there. What was checked of a segment that is
+    /// not over does not count.
+    pub fn is_outstanding(&self) -> bool {
+        !self.outbox.is_acknowledged() || self.answers.are_awaited()
     }
 
     /// Whether [`Client::poll_control`] or [`Client::poll_bulk`] has something to give. What was checked of a segment
     /// that is not over has still time.
-    pub fn has_output(&self) -> bool {
-        self.outbox.has_output() || self.hello.is_some() || self.goodbye
+    pub fn has_output(&self, channel: &Channel) -> bool {
+        if !channel.opened {
+            return true;
+        }
+        let has_frames = self.outbox.has_frames(&channel.sent) && channel.budget(1) > 0;
+        let has_bulk = channel.is_free() && self.outbox.has_bulk(&channel.sent);
+        let has_goodbye = self.goodbye && !channel.said_goodbye && channel.is_free();
+        has_frames || has_bulk || has_goodbye || channel.due_confirmation(&self.answers, false).is_some()
     }
 
     /// What replay has done; nothing in the other modes.
@@ -280,24 +244,42 @@ impl Client {
     /// Takes bytes of the control stream.
     ///
     /// # Errors
-    /// What is wrong with them; the connection is then of no more use.
-    pub fn handle_control(&mut self, bytes: &[u8]) -> Result<(), WireError> {
-        self.reader.handle_bytes(bytes);
-        while let Some(frame) = self.reader.poll_frame()? {
-            self.handle_frame(frame)?;
+    /// What is wrong with them; the session is then of no more use.
+    pub fn handle_control(&mut self, channel: &mut Channel, bytes: &[u8]) -> Result<(), WireError> {
+        channel.reader.handle_bytes(bytes);
+        while let Some(frame) = channel.reader.poll_frame()? {
+            self.handle_frame(channel, frame)?;
         }
         Ok(())
     }
 
-    fn handle_frame(&mut self, frame: ServerFrame) -> Result<(), WireError> {
-        match (frame, self.welcome.is_some()) {
-            (ServerFrame::Welcome(welcome), false) => self.welcome = Some(*welcome),
+    fn handle_frame(&mut self, channel: &mut Channel, frame: ServerFrame) -> Result<(), WireError> {
+        match (frame, channel.answered) {
+            (ServerFrame::Welcome(welcome, token), false) if !channel.resumes => {
+                channel.answered = true;
+                self.welcome = Some(*welcome);
+                self.token = Some(token);
+            }
+            (ServerFrame::Resumed(resumed), false) if channel.resumes => {
+                channel.answered = true;
+                self.handle_resumed(channel, &resumed)?;
+            }
             (ServerFrame::Refused(refusal), false) => self.handle_lost(Lost(refusal.to_string())),
             (ServerFrame::Reply { number, outcome }, true) => {
-                self.answers.handle_reply(number, outcome)?;
-                self.show_answers();
+                if self.is_new_answer(channel) {
+                    self.answers.handle_reply(number, outcome)?;
+                    self.show_answers();
+                }
             }
-            (ServerFrame::Failed { number, result }, true) => self.handle_failed(number, result)?,
+            (ServerFrame::Failed { number, result }, true) => {
+                if self.is_new_answer(channel) {
+                    self.answers.handle_failed();
+                    self.handle_failed(number, result)?;
+                }
+            }
+            (ServerFrame::AnswersFrom { answers }, true) if answers <= self.answers.count() => {
+                channel.next_answer = answers;
+            }
             (ServerFrame::Executed { through }, true) => self.handle_executed(through)?,
             (ServerFrame::Ended { reason }, _) => {
                 self.handle_lost(Lost(format!("the server ended the session: {reason}")))
@@ -307,14 +289,35 @@ impl Client {
         Ok(())
     }
 
-    /// The bulk payload of a CopyOut has been written to the program's memory.
-    ///
-    /// # Errors
-    /// A payload that no CopyOut waits for.
-    pub fn handle_payload_delivered(&mut self, number: u64) -> Result<(), WireError> {
-        self.answers.handle_payload_delivered(number)?;
-        self.show_answers();
+    fn handle_resumed(&mut self, channel: &mut Channel, resumed: &Resumed) -> Result<(), WireError> {
+        if resumed.expected > self.next_number() {
+            return Err(WireError::Unexpected { what: "resumption with operators that were never sent" });
+        }
+        self.handle_executed(resumed.executed)?;
+        self.outbox.handle_resumed(&mut channel.sent, resumed.expected, &resumed.payloads);
         Ok(())
+    }
+
+    /// Whether the answer that comes now on `channel` has not come on another one before.
+    fn is_new_answer(&self, channel: &mut Channel) -> bool {
+        channel.next_answer += 1;
+        // None is left out: a channel begins with the one after those that had come, and others only add to them.
+        channel.next_answer > self.answers.count()
+    }
+
+    /// The bulk payload of a CopyOut has been written to the program's memory. That it had been before, by way of another
+    /// connection, is no harm as long as the payload is awaited.
+    pub fn handle_payload_delivered(&mut self, number: u64) {
+        if self.awaited_payload(number).is_some() {
+            self.answers.handle_payload_delivered(number);
+            self.show_answers();
+        }
+    }
+
+    /// Whether a bulk payload may come under this number: awaited or, by way of another connection, for a second time. Then
+    /// it must not be written.
+    pub fn may_come(&self, number: u64) -> bool {
+        number < self.next_number()
     }
 
     /// The length that the bulk payload of `number` must have, if one is awaited.
@@ -376,11 +379,9 @@ impl Client {
         self.answers.fail(sticky);
     }
 
-    /// A new control stream to the same session replaces the old one on the way up: everything that is not
-    /// acknowledged is sent again, under the same numbers. (Replies that were lost on the way down are the server's to
-    /// keep and send again.)
-    pub fn handle_reconnected(&mut self) {
-        self.outbox.handle_reconnected();
+    /// Nothing has been heard on `channel` for a while although something is awaited: a sign of life is asked for.
+    pub fn handle_silence(&mut self, channel: &mut Channel) {
+        channel.probes = channel.answered;
     }
 
     /// The outcome of an operator that [`Submitted::Awaits`], once it is there; gives it once.
@@ -402,20 +403,51 @@ impl Client {
     ///
     /// # Errors
     /// An operator that cannot be coded: one over the wire's limits.
-    pub fn poll_control(&mut self, out: &mut Vec<u8>, limit: usize) -> Result<(), WireError> {
-        if let Some(hello) = self.hello.take() {
-            put_frame(&ClientFrame::Hello(hello), out)?;
+    pub fn poll_control(
+        &mut self,
+        channel: &mut Channel,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), WireError> {
+        if !std::mem::replace(&mut channel.opened, true) {
+            put_frame(&self.first_frame(channel), out)?;
         }
-        self.outbox.put_frames(out, limit)?;
-        if self.outbox.is_sent() && std::mem::take(&mut self.goodbye) {
+        if std::mem::take(&mut channel.keeps) {
+            put_frame(&ClientFrame::Kept, out)?;
+        }
+        let limit = channel.budget(limit);
+        let before = out.len();
+        self.outbox.put_frames(&mut channel.sent, out, limit)?;
+        channel.count_flight(out.len() - before);
+        if let Some(come) = channel.due_confirmation(&self.answers, !out.is_empty()) {
+            put_frame(&ClientFrame::Received { answers: come.answers }, out)?;
+            channel.handle_confirmed(come);
+        }
+        let may_leave = self.goodbye && !channel.said_goodbye && channel.is_free();
+        if may_leave && self.outbox.is_sent(&channel.sent) {
             put_frame(&ClientFrame::Goodbye, out)?;
-            self.said_goodbye = true;
+            channel.said_goodbye = true;
         }
         Ok(())
     }
 
+    fn first_frame(&self, channel: &mut Channel) -> ClientFrame {
+        match (channel.resumes, self.token) {
+            (true, Some(token)) => {
+                channel.next_answer = self.answers.count();
+                ClientFrame::Resume(Resume {
+                    token,
+                    answers: self.answers.count(),
+                    missing: self.answers.missing_payloads(),
+                    early: self.answers.early_payloads(),
+                })
+            }
+            _ => ClientFrame::Hello(self.hello.clone()),
+        }
+    }
+
     /// The next payload for a bulk stream of its own.
-    pub fn poll_bulk(&mut self) -> Option<(u64, Bytes)> {
-        self.outbox.poll_bulk()
+    pub fn poll_bulk(&self, channel: &mut Channel) -> Option<(u64, Bytes)> {
+        if channel.is_free() { self.outbox.poll_bulk(&mut channel.sent) } else { None }
     }
 }

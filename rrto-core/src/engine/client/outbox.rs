@@ -3,7 +3,7 @@
 //! Numbers are given here and nowhere else. Checked operators of a replay are gathered in one open span; whatever else
 //! takes a number closes it first, so numbers are in the order of the calls however lanes take turns.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -57,13 +57,26 @@ struct Open {
 pub(super) struct Outbox {
     limits: ClientLimits,
     next_number: u64,
-    /// Oldest first; the first `sent` of them have been put into frames.
+    /// Oldest first.
     retained: VecDeque<Retained>,
-    sent: usize,
+    /// How many were retained before the oldest of them: its *place*.
+    forgotten: u64,
     /// Of all payloads.
     retained_bytes: u64,
     open: Option<Open>,
+    /// Those of the payloads that travel by themselves, also of `open`, with their operators' numbers, in their order.
     bulk: VecDeque<(u64, Bytes)>,
+}
+
+/// How far one connection has got with it. What is sent again is cut as it was: an item leaves whole, or not at all.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// The place of the next item.
+    place: u64,
+    /// The number that the next payload has at least.
+    bulk: u64,
+    /// Payloads that the other side has had from elsewhere.
+    had: HashSet<u64>,
     encoder: Encoder,
 }
 
@@ -73,11 +86,10 @@ impl Outbox {
             limits,
             next_number: 1,
             retained: VecDeque::new(),
-            sent: 0,
+            forgotten: 0,
             retained_bytes: 0,
             open: None,
             bulk: VecDeque::new(),
-            encoder: Encoder::default(),
         }
     }
 
@@ -94,14 +106,24 @@ impl Outbox {
         (over_bytes && self.retained_bytes > 0) || self.next_number - oldest >= self.limits.operators as u64
     }
 
-    /// Whether there is something to send.
-    pub(super) fn has_output(&self) -> bool {
-        self.sent < self.retained.len() || !self.bulk.is_empty()
+    /// Whether there is an item to send.
+    pub(super) fn has_frames(&self, sent: &Sent) -> bool {
+        sent.place.max(self.forgotten) < self.forgotten + self.retained.len() as u64
+    }
+
+    /// Whether there is a payload to send.
+    pub(super) fn has_bulk(&self, sent: &Sent) -> bool {
+        self.bulk.back().is_some_and(|(number, _)| *number >= sent.bulk)
     }
 
     /// Whether all that takes a number has been put into frames.
-    pub(super) fn is_sent(&self) -> bool {
-        self.sent == self.retained.len() && self.open.is_none()
+    pub(super) fn is_sent(&self, sent: &Sent) -> bool {
+        !self.has_frames(sent) && self.open.is_none()
+    }
+
+    /// Whether nothing that may have left is unacknowledged.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.retained.is_empty()
     }
 
     /// Takes an operator that travels by itself; gives its number.
@@ -199,46 +221,55 @@ impl Outbox {
         while self.retained.front().is_some_and(is_done)
             && let Some(done) = self.retained.pop_front()
         {
-            self.retained_bytes -= done.payloads.iter().map(|(_, payload)| payload.len() as u64).sum::<u64>();
-            // On a new connection an acknowledgement can overtake the second sending.
-            self.sent = self.sent.saturating_sub(1);
+            self.forgotten += 1;
+            for (number, payload) in &done.payloads {
+                self.retained_bytes -= payload.len() as u64;
+                if self.bulk.front().is_some_and(|(oldest, _)| oldest <= number) {
+                    self.bulk.pop_front();
+                }
+            }
             if let Item::Retire(id) = done.item {
                 retired(id);
             }
         }
     }
 
-    /// All that is not acknowledged is sent again, on a new connection.
-    pub(super) fn handle_reconnected(&mut self) {
-        self.encoder = Encoder::default();
-        self.sent = 0;
-        let open = self.open.iter().flat_map(|open| &open.payloads);
-        let payloads = self.retained.iter().flat_map(|retained| &retained.payloads).chain(open);
-        self.bulk = payloads.filter(|(_, payload)| is_bulk(payload)).cloned().collect();
+    /// On this connection all before `expected` has come from elsewhere, and so have `payloads`.
+    pub(super) fn handle_resumed(&self, sent: &mut Sent, expected: u64, payloads: &[u64]) {
+        let come = self.retained.partition_point(|retained| retained.first < expected);
+        sent.place = sent.place.max(self.forgotten + come as u64);
+        sent.had = payloads.iter().copied().collect();
     }
 
     /// Nothing will be sent any more.
     pub(super) fn clear(&mut self) {
+        self.forgotten += self.retained.len() as u64;
         self.retained.clear();
         self.bulk.clear();
         self.open = None;
-        self.sent = 0;
         self.retained_bytes = 0;
     }
 
     /// Appends frames to `out`, until there are no more or `out` has `limit` bytes.
-    pub(super) fn put_frames(&mut self, out: &mut Vec<u8>, limit: usize) -> Result<(), WireError> {
+    pub(super) fn put_frames(
+        &self,
+        sent: &mut Sent,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), WireError> {
+        // What this connection had yet to send may have been executed by way of another one.
+        sent.place = sent.place.max(self.forgotten);
         while out.len() < limit
-            && let Some(Retained { first: number, item, payloads, .. }) = self.retained.get(self.sent)
+            && let Some(Retained { first: number, item, payloads, .. }) = self.at(sent.place)
         {
             let number = *number;
             let frame = match item {
                 Item::Operator(_) => {
-                    self.put_operators(number, out)?;
+                    self.put_operators(sent, number, out)?;
                     continue;
                 }
                 Item::Define { id, sequence } => {
-                    let coded = coded(&mut self.encoder, sequence)?;
+                    let coded = coded(&mut sent.encoder, sequence)?;
                     ClientFrame::Define { number, id: *id, lane: sequence.lane(), coded }
                 }
                 Item::Span(span) => {
@@ -250,18 +281,24 @@ impl Outbox {
                 Item::Retire(id) => ClientFrame::Retire { number, id: *id },
             };
             put_frame(&frame, out)?;
-            self.sent += 1;
+            sent.place += 1;
         }
         Ok(())
     }
 
-    fn put_operators(&mut self, first: u64, out: &mut Vec<u8>) -> Result<(), WireError> {
+    fn at(&self, place: u64) -> Option<&Retained> {
+        self.retained.get(usize::try_from(place.checked_sub(self.forgotten)?).ok()?)
+    }
+
+    fn put_operators(&self, sent: &mut Sent, first: u64, out: &mut Vec<u8>) -> Result<(), WireError> {
         let mut coded = Vec::new();
-        for next in self.retained.iter().skip(self.sent).take(OPERATORS_PER_FRAME) {
-            let Item::Operator(record) = &next.item else { break };
-            let payload = next.payloads.first().map(|(_, payload)| &payload[..]);
-            self.encoder.encode(record, payload, &mut coded)?;
-            self.sent += 1;
+        for _ in 0..OPERATORS_PER_FRAME {
+            let Some(Retained { item: Item::Operator(record), payloads, .. }) = self.at(sent.place) else {
+                break;
+            };
+            let payload = payloads.first().map(|(_, payload)| &payload[..]);
+            sent.encoder.encode(record, payload, &mut coded)?;
+            sent.place += 1;
             if coded.len() >= INLINE_PAYLOAD_BYTES as usize {
                 break;
             }
@@ -270,8 +307,15 @@ impl Outbox {
     }
 
     /// The next payload for a bulk stream of its own.
-    pub(super) fn poll_bulk(&mut self) -> Option<(u64, Bytes)> {
-        self.bulk.pop_front()
+    pub(super) fn poll_bulk(&self, sent: &mut Sent) -> Option<(u64, Bytes)> {
+        loop {
+            let next = self.bulk.partition_point(|(number, _)| *number < sent.bulk);
+            let (number, payload) = self.bulk.get(next)?;
+            sent.bulk = number + 1;
+            if !sent.had.remove(number) {
+                return Some((*number, payload.clone()));
+            }
+        }
     }
 }
 

@@ -1,36 +1,40 @@
 //! The server engine: puts what arrives in order, gives each operator to the executor once, and carries outcomes back.
 
+mod channel;
+mod outputs;
 mod queue;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Payload;
-use crate::api::CuResult;
-use crate::operator::{MAX_SEQUENCES, Operator, Outcome, Sequence, SequenceId, Span, Value};
-use crate::wire::repeat::Decoder;
+use crate::operator::{MAX_SEQUENCES, Operator, Outcome, Sequence, SequenceId, Span};
 use crate::wire::{
-    Answer, ClientFrame, FrameReader, Hello, INLINE_PAYLOAD_BYTES, Refusal, ServerFrame, Welcome, WireError,
-    put_frame, truncated,
+    ClientFrame, INLINE_PAYLOAD_BYTES, MAX_RESUME_PAYLOADS, Resume, Resumed, ServerFrame, SessionToken,
+    Welcome, WireError, put_frame, truncated,
 };
+pub use channel::{Channel, Greeting};
+use outputs::Outputs;
 use queue::Queue;
 
 /// Bounds of what a session may make the server hold.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
     /// Operators and spans that have arrived and are not executed. Past it the driver stops reading, and QUIC's flow
-    /// control holds the client back.
+    /// control holds the client back. More than a client may have unacknowledged, so that what it confirms is always read.
     pub queued_operators: usize,
     /// Payload bytes, and those of patches, that have arrived and are not executed. Four times what a client may have
     /// unacknowledged.
     pub payload_bytes: u64,
+    /// Answers and payloads that the client has not confirmed. Past it nothing is executed.
+    pub output_bytes: u64,
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        ServerLimits { queued_operators: 64 << 10, payload_bytes: 32 << 20 }
+        ServerLimits { queued_operators: 128 << 10, payload_bytes: 32 << 20, output_bytes: 32 << 20 }
     }
 }
 
@@ -79,10 +83,6 @@ pub enum Work {
 #[derive(Debug)]
 pub struct Server {
     limits: ServerLimits,
-    reader: FrameReader,
-    decoder: Decoder,
-    hello: Option<Hello>,
-    greeted: bool,
     goodbye: bool,
     /// The number that the next new operator has.
     expected: u64,
@@ -94,26 +94,21 @@ pub struct Server {
     payload_bytes: u64,
     /// All up to here have been executed, or are being.
     issued: u64,
+    /// Bytes of their payloads.
     issued_bytes: u64,
-    acknowledged: u64,
     idle: bool,
     /// Operators given out whose outcome is still to come, and whether it has to travel.
     open: HashMap<u64, bool>,
-    frames: VecDeque<ServerFrame>,
-    bulk: VecDeque<(u64, Bytes)>,
+    outputs: Outputs,
     failed: bool,
-    ended: bool,
+    ended: Option<String>,
 }
 
 impl Server {
-    /// A session that nobody has said hello to.
+    /// A session that nobody has been welcomed to.
     pub fn new(limits: ServerLimits) -> Self {
         Server {
             limits,
-            reader: FrameReader::default(),
-            decoder: Decoder::default(),
-            hello: None,
-            greeted: false,
             goodbye: false,
             expected: 1,
             queue: Queue::default(),
@@ -121,19 +116,12 @@ impl Server {
             payload_bytes: 0,
             issued: 0,
             issued_bytes: 0,
-            acknowledged: 0,
             idle: false,
             open: HashMap::new(),
-            frames: VecDeque::new(),
-            bulk: VecDeque::new(),
+            outputs: Outputs::default(),
             failed: false,
-            ended: false,
+            ended: None,
         }
-    }
-
-    /// The client's hello, once it has come; the driver answers with `handle_welcome` or `handle_refusal`.
-    pub fn hello(&self) -> Option<&Hello> {
-        self.hello.as_ref()
     }
 
     /// Whether the client has said goodbye.
@@ -145,7 +133,7 @@ impl Server {
     pub fn wants_control(&self) -> bool {
         let has_room =
             self.queue.len() < self.limits.queued_operators && self.queue.bytes() < self.limits.payload_bytes;
-        has_room && !self.ended
+        has_room && self.ended.is_none()
     }
 
     /// Whether there is room for a bulk payload of `bytes`. A payload that the next operator waits for always has.
@@ -154,57 +142,83 @@ impl Server {
         held + bytes <= self.limits.payload_bytes || number == self.issued + 1
     }
 
-    /// Whether the session has been ended, or the client turned away: what is left to send are last words.
+    /// Whether a bulk payload has come already, or its operator has had its turn.
+    pub fn has_payload(&self, number: u64) -> bool {
+        number <= self.issued || self.payloads.contains_key(&number)
+    }
+
+    /// Whether the session has been ended: what is left to send are last words.
     pub fn is_ended(&self) -> bool {
-        self.ended
+        self.ended.is_some()
     }
 
-    /// Takes the client in.
-    pub fn handle_welcome(&mut self, welcome: Welcome) {
-        self.greeted = true;
-        self.frames.push_back(ServerFrame::Welcome(Box::new(welcome)));
+    /// Takes the client in, on the connection that it said hello on.
+    pub fn handle_welcome(&mut self, channel: &mut Channel, welcome: Welcome, token: SessionToken) {
+        channel.is_open = true;
+        channel.opening = Some(ServerFrame::Welcome(Box::new(welcome), token));
     }
 
-    /// Turns the client away.
-    pub fn handle_refusal(&mut self, refusal: Refusal) {
-        self.ended = true;
-        self.frames.push_back(ServerFrame::Refused(refusal));
+    /// Goes on with the session on another connection. Everything that the client says it has not got is sent on it.
+    pub fn handle_resume(&mut self, channel: &mut Channel, resume: &Resume) {
+        let missing: HashSet<u64> = resume.missing.iter().copied().collect();
+        self.outputs.handle_received(resume.answers, &missing);
+        channel.is_open = true;
+        channel.next_answer = resume.answers.min(self.outputs.end());
+        channel.bulk.extend(&resume.missing);
+        channel.had.extend(&resume.early);
+        channel.acknowledged = self.issued;
+        channel.acknowledged_bytes = self.issued_bytes;
+        let payloads = self.payloads.keys().copied().take(MAX_RESUME_PAYLOADS).collect();
+        let resumed = Resumed { executed: self.issued, expected: self.expected, payloads };
+        channel.opening = Some(ServerFrame::Resumed(resumed));
+    }
+
+    /// The handshake of an early connection is over: it is the client itself that is there.
+    pub fn handle_confirmed(&mut self, channel: &mut Channel) {
+        channel.is_early = false;
+        self.goodbye |= channel.goodbye;
     }
 
     /// Ends the session for a reason that is the client's to know.
     pub fn handle_end(&mut self, reason: &str) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
+        if self.ended.is_none() {
+            self.ended = Some(truncated(reason));
+            self.queue.clear();
         }
-        self.queue.clear();
-        self.frames.push_back(ServerFrame::Ended { reason: truncated(reason) });
     }
 
-    /// Takes bytes of the control stream.
+    /// Takes bytes of the control stream, after the greeting has been answered.
     ///
     /// # Errors
     /// What is wrong with them; the session must end.
-    pub fn handle_control(&mut self, bytes: &[u8]) -> Result<(), WireError> {
-        self.reader.handle_bytes(bytes);
-        while let Some(frame) = self.reader.poll_frame()? {
+    pub fn handle_control(&mut self, channel: &mut Channel, bytes: &[u8]) -> Result<(), WireError> {
+        channel.reader.handle_bytes(bytes);
+        while let Some(frame) = channel.reader.poll_frame()? {
             match frame {
-                ClientFrame::Hello(hello) if self.hello.is_none() => self.hello = Some(hello),
-                ClientFrame::Operators { first, coded } if self.hello.is_some() => {
-                    self.handle_operators(first, coded)?
+                ClientFrame::Operators { first, coded } => self.handle_operators(channel, first, coded)?,
+                ClientFrame::Define { number, id, lane, coded } => {
+                    self.handle_define(channel, number, id, (lane, coded))?
                 }
-                ClientFrame::Define { number, id, lane, coded } if self.hello.is_some() => {
-                    self.handle_define(number, id, lane, coded)?
-                }
-                ClientFrame::Advance { first, span, payloads } if self.hello.is_some() => {
+                ClientFrame::Advance { first, span, payloads } => {
                     self.handle_advance(first, span, payloads)?
                 }
-                ClientFrame::Retire { number, id } if self.hello.is_some() => {
+                ClientFrame::Retire { number, id } => {
                     if self.take_numbers(number, 1)? {
                         self.queue.push_retire(number, id)?;
                     }
                 }
-                ClientFrame::Goodbye if self.hello.is_some() => self.goodbye = true,
-                _ => return Err(WireError::Unexpected { what: "frame for the session's state" }),
+                ClientFrame::Received { answers } => {
+                    self.outputs.handle_received(answers, &HashSet::new());
+                }
+                ClientFrame::Kept => channel.kept = true,
+                // It has no number, so it is not taken from whoever may be repeating it.
+                ClientFrame::Goodbye => {
+                    channel.goodbye = true;
+                    self.goodbye |= !channel.is_early;
+                }
+                ClientFrame::Hello(_) | ClientFrame::Resume(_) => {
+                    return Err(WireError::Unexpected { what: "frame for the session's state" });
+                }
             }
         }
         Ok(())
@@ -227,13 +241,13 @@ impl Server {
 
     fn handle_define(
         &mut self,
+        channel: &mut Channel,
         number: u64,
         id: SequenceId,
-        lane: u32,
-        coded: Bytes,
+        (lane, coded): (u32, Bytes),
     ) -> Result<(), WireError> {
         // Decoded even if it is known: the window goes with what was sent.
-        let operators = queue::decode_sequence(&mut self.decoder, lane, coded)?;
+        let operators = queue::decode_sequence(&mut channel.decoder, lane, coded)?;
         if self.take_numbers(number, 1)? {
             self.queue.push_define(number, id, lane, operators)?;
         }
@@ -247,13 +261,18 @@ impl Server {
         Ok(())
     }
 
-    fn handle_operators(&mut self, first: u64, mut coded: Bytes) -> Result<(), WireError> {
+    fn handle_operators(
+        &mut self,
+        channel: &mut Channel,
+        first: u64,
+        mut coded: Bytes,
+    ) -> Result<(), WireError> {
         if coded.is_empty() {
             return Err(WireError::Malformed { what: "operators: there are none" });
         }
         let mut number = first;
         while !coded.is_empty() {
-            let (record, payload) = self.decoder.decode(&mut coded)?;
+            let (record, payload) = channel.decoder.decode(&mut coded)?;
             if self.take_numbers(number, 1)? {
                 self.queue.push_operator(number, record, payload);
             }
@@ -267,7 +286,7 @@ impl Server {
     /// # Errors
     /// A payload that is for no operator that could be waiting for it, or over the session's limit.
     pub fn handle_payload(&mut self, number: u64, payload: Payload) -> Result<(), WireError> {
-        if number <= self.issued || self.payloads.contains_key(&number) {
+        if self.has_payload(number) {
             return Ok(()); // a repetition after a lost connection
         }
         // A client may have so many operators unacknowledged; a definition or two come on top of them.
@@ -283,20 +302,18 @@ impl Server {
         Ok(())
     }
 
-    /// The connection was replaced by a new one of the same client.
-    pub fn handle_reconnected(&mut self) {
-        self.reader = FrameReader::default();
-        self.decoder = Decoder::default();
-    }
-
     /// The next operator or span to execute, if everything it needs is here. An operator's outcome is due through
     /// [`Server::handle_outcome`].
     ///
     /// # Errors
     /// A payload whose length is not the operator's; the session must end.
     pub fn poll_ready(&mut self) -> Result<Option<Work>, WireError> {
+        if self.outputs.bytes() >= self.limits.output_bytes {
+            return Ok(None);
+        }
         while let Some(next) = self.queue.poll(&mut self.payloads)? {
             self.issued = next.through;
+            self.idle = false;
             if let Some(Work::Operator(ready)) = &next.work {
                 let bytes = ready.payload.as_ref().map_or(0, Payload::bytes);
                 if bytes > INLINE_PAYLOAD_BYTES {
@@ -316,62 +333,63 @@ impl Server {
     pub fn handle_outcome(&mut self, number: u64, outcome: Outcome) {
         let wants_answer = self.open.remove(&number).unwrap_or(false);
         match (wants_answer, outcome) {
-            (true, outcome) => self.push_reply(number, outcome),
+            (true, outcome) => self.outputs.push_reply(number, outcome),
             // A corrupted context fails everything that follows; once told, the client knows.
             (false, Err(result)) if !self.failed && number <= self.issued => {
                 self.failed = result.is_sticky();
-                self.frames.push_back(ServerFrame::Failed { number, result });
+                self.outputs.push_failure(number, result);
             }
             (false, _) => {}
         }
     }
 
-    fn push_reply(&mut self, number: u64, outcome: Outcome) {
-        let outcome = match outcome {
-            Ok(Value::Payload(bytes)) if bytes.len() as u64 > INLINE_PAYLOAD_BYTES => {
-                let length = bytes.len() as u64;
-                self.bulk.push_back((number, bytes));
-                Ok(Answer::Bulk(length))
-            }
-            Ok(value) => Ok(Answer::Value(value)),
-            Err(result) => Err(result),
-        };
-        self.frames.push_back(ServerFrame::Reply { number, outcome });
-    }
-
     /// Appends the next frames of the control stream to `out`.
     ///
     /// # Errors
-    /// A reply over the wire's limits, of which the client is told an error instead.
-    pub fn poll_control(&mut self, out: &mut Vec<u8>) -> Result<(), WireError> {
-        while let Some(frame) = self.frames.pop_front() {
-            match (put_frame(&frame, out), frame) {
-                (Ok(()), _) => {}
-                (Err(WireError::FrameTooLong { .. }), ServerFrame::Reply { number, .. }) => {
-                    let outcome = Err(CuResult::NOT_SUPPORTED);
-                    put_frame(&ServerFrame::Reply { number, outcome }, out)?;
-                }
-                (Err(error), _) => return Err(error),
+    /// A welcome over the wire's limits.
+    pub fn poll_control(&mut self, channel: &mut Channel, out: &mut Vec<u8>) -> Result<(), WireError> {
+        if !channel.is_open {
+            return Ok(());
+        }
+        if let Some(opening) = channel.opening.take() {
+            put_frame(&opening, out)?;
+        }
+        while let Some((place, answer)) = self.outputs.get(channel.next_answer) {
+            if place != channel.next_answer {
+                put_frame(&ServerFrame::AnswersFrom { answers: place }, out)?;
             }
+            channel.next_answer = place + 1;
+            out.extend_from_slice(&answer.bytes);
+            let to_send = answer.bulk.filter(|number| !channel.had.remove(number));
+            channel.bulk.extend(to_send);
+        }
+        if let Some(reason) = &self.ended
+            && !std::mem::replace(&mut channel.told_end, true)
+        {
+            return put_frame(&ServerFrame::Ended { reason: reason.clone() }, out);
         }
         // An acknowledgement that rides along with a reply costs no packet of its own.
-        if self.acknowledgement_due() || (!out.is_empty() && self.issued > self.acknowledged) {
+        if self.acknowledgement_due(channel) || (!out.is_empty() && self.issued > channel.acknowledged) {
             put_frame(&ServerFrame::Executed { through: self.issued }, out)?;
-            self.acknowledged = self.issued;
-            self.issued_bytes = 0;
-            self.idle = false;
+            channel.acknowledged = self.issued;
+            channel.acknowledged_bytes = self.issued_bytes;
         }
         Ok(())
     }
 
-    fn acknowledgement_due(&self) -> bool {
-        let lag = self.issued - self.acknowledged;
-        lag >= ACKNOWLEDGE_OPERATORS || self.issued_bytes >= ACKNOWLEDGE_BYTES || (lag > 0 && self.idle)
+    fn acknowledgement_due(&self, channel: &Channel) -> bool {
+        let lag = self.issued - channel.acknowledged;
+        let bytes = self.issued_bytes - channel.acknowledged_bytes;
+        lag >= ACKNOWLEDGE_OPERATORS || bytes >= ACKNOWLEDGE_BYTES || (lag > 0 && self.idle)
     }
 
     /// Whether [`Server::poll_control`] or [`Server::poll_bulk`] has something to give.
-    pub fn has_output(&self) -> bool {
-        !self.frames.is_empty() || !self.bulk.is_empty() || self.acknowledgement_due()
+    pub fn has_output(&self, channel: &Channel) -> bool {
+        let has_frames = channel.opening.is_some()
+            || channel.next_answer < self.outputs.end()
+            || (self.ended.is_some() && !channel.told_end)
+            || self.acknowledgement_due(channel);
+        channel.is_open && (has_frames || !channel.bulk.is_empty())
     }
 
     /// The executor has had nothing to do for a while: what it executed is acknowledged now.
@@ -380,7 +398,13 @@ impl Server {
     }
 
     /// The next payload for a bulk stream of its own.
-    pub fn poll_bulk(&mut self) -> Option<(u64, Bytes)> {
-        self.bulk.pop_front()
+    pub fn poll_bulk(&mut self, channel: &mut Channel) -> Option<(u64, Bytes)> {
+        while let Some(number) = channel.bulk.pop_front() {
+            // One that has been confirmed since needs no sending.
+            if let Some(bytes) = self.outputs.payload(number) {
+                return Some((number, bytes.clone()));
+            }
+        }
+        None
     }
 }

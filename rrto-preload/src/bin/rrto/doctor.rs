@@ -16,7 +16,7 @@ use rrto_core::engine::ClientLimits;
 use rrto_core::operator::{Handle, MAX_PAYLOAD_BYTES, Operator, Value};
 use rrto_core::wire::{DeviceInfo, Mode, PROTOCOL_VERSION};
 use rrto_quic::relay::ServerAddress;
-use rrto_quic::{Coding, ConnectError, Link, LinkConfig, ProgramMemory, Submission};
+use rrto_quic::{Coding, Congestion, ConnectError, Link, LinkConfig, ProgramMemory, Submission};
 
 use crate::connection::{Robot, ServerArgs};
 use crate::library::{LibraryArgs, SONAME};
@@ -147,6 +147,7 @@ fn examine(report: &mut Report, server: &str, robot: &Robot) -> Result<()> {
         connect_timeout: CONNECT_TIMEOUT,
         silence_timeout: SILENCE_TIMEOUT,
         coding: Coding::Auto,
+        congestion: Congestion::default(),
         tap: None,
     };
     let (link, failure) = match Link::connect(config, memory.clone()) {

@@ -58,6 +58,11 @@ impl Tap for LinkTap {
         }
     }
 
+    fn reconnected(&self) {
+        // The last frame of the old connection may have been cut off.
+        *self.received.lock().unwrap_or_else(PoisonError::into_inner) = FrameReader::default();
+    }
+
     fn payload_sent(&self, number: u64, bytes: u64) {
         if let Some(trace) = &self.insight.trace {
             trace.payload_out(self.insight.elapsed(), number, bytes);

@@ -1,0 +1,346 @@
+//! Keeps the session connected: watches the connection that carries it, and makes others when it does not.
+//!
+//! A connection that is lost, or silent although the server has to answer, is raced: others are begun beside it, with early
+//! data (0-RTT) if there are tickets, and the one on which the server answers first is kept. If that is the old one, the others
+//! are given up. A connection alone would find a link that has come back much later: QUIC asks ever more seldom, up to as long
+//! again as the link was away.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use quinn::Connection;
+use rrto_core::engine::Lost;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::dialler::Dialler;
+use super::pulse::Pulse;
+use super::{ConnectError, LinkConfig, Path, Shared, path};
+use crate::close;
+use crate::streams::StreamError;
+use crate::system::System;
+
+/// How often the connection is looked at while something is awaited: short beside the patience with a silent server.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Time between two attempts: as good as at once for a person, and a few packets of traffic.
+const ATTEMPT_EVERY: Duration = Duration::from_millis(60);
+
+/// Attempts that are made so often, while something is awaited: 12 s, longer than a program waits unless told otherwise. After
+/// them the time between two of them doubles.
+const QUICK_ATTEMPTS: u32 = 200;
+
+/// Even if nothing is awaited the server has to be reached before it gives the session up.
+const ATTEMPT_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
+
+/// Attempts that may be under way: with round trips of less than 100 ms each has 300 ms for its answer, otherwise three
+/// round trips.
+const MOST_ATTEMPTS: usize = 6;
+
+/// After so many attempts without an answer the socket is given up as well: something between may remember it in a way that
+/// does no good.
+const ATTEMPTS_A_SOCKET: u32 = 8;
+
+/// Why the session is over.
+pub(super) enum Failure {
+    Connect(ConnectError),
+    Stream(StreamError),
+}
+
+/// Connects, and carries the session to its end.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    config: LinkConfig,
+    client: quinn::ClientConfig,
+    system: &Arc<dyn System>,
+) -> Result<(), Failure> {
+    let (dialler, connection) = Dialler::connect(&config, &client, system).await.map_err(Failure::Connect)?;
+    let awake = shared.clone();
+    // Ends with the runtime.
+    tokio::spawn(async move { awake.hot.keep_awake().await });
+    let mut supervisor = Supervisor {
+        shared: shared.clone(),
+        config,
+        dialler,
+        tasks: JoinSet::new(),
+        lines: Vec::new(),
+        next_number: 0,
+        pulse: Pulse::new(Instant::now()),
+        watched: None,
+        answers_bytes: 0,
+        heard: Instant::now(),
+        awaited_since: None,
+        attempts: Attempts::new(Instant::now()),
+        rtt: Duration::ZERO,
+    };
+    supervisor.begin(|shared, number| path::carry(shared, connection, number));
+    supervisor.run().await
+}
+
+/// A connection that is under way, or carries the session.
+struct Line {
+    number: u64,
+    task: AbortHandle,
+}
+
+/// When to try again.
+struct Attempts {
+    made: u32,
+    next: Instant,
+    pause: Duration,
+}
+
+impl Attempts {
+    fn new(now: Instant) -> Self {
+        Attempts { made: 0, next: now, pause: ATTEMPT_EVERY }
+    }
+
+    fn handle_made(&mut self, now: Instant, rtt: Duration, is_awaited: bool) {
+        self.made = self.made.saturating_add(1);
+        if !is_awaited || self.made > QUICK_ATTEMPTS {
+            self.pause = ATTEMPT_AT_LEAST_EVERY.min(self.pause * 2);
+        }
+        self.next = now + self.pause.max(rtt / 2);
+    }
+}
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    config: LinkConfig,
+    dialler: Dialler,
+    tasks: JoinSet<(u64, Result<(), StreamError>)>,
+    /// Oldest first.
+    lines: Vec<Line>,
+    next_number: u64,
+    /// Of the connection that carries the session.
+    pulse: Pulse,
+    /// Its number.
+    watched: Option<u64>,
+    /// Control bytes that had come when it was looked at.
+    answers_bytes: u64,
+    /// When anything was heard of the server.
+    heard: Instant,
+    awaited_since: Option<Instant>,
+    attempts: Attempts,
+    /// Of the connection that carries the session, or did.
+    rtt: Duration,
+}
+
+/// What a look at the state says.
+struct Seen {
+    is_lost: bool,
+    is_awaited: bool,
+    /// The connection that carries the session.
+    current: Option<(u64, Connection)>,
+}
+
+impl Supervisor {
+    /// Takes a connection's task under supervision.
+    fn begin<F>(&mut self, task: impl FnOnce(Arc<Shared>, u64) -> F)
+    where
+        F: Future<Output = Result<(), StreamError>> + Send + 'static,
+    {
+        self.next_number += 1;
+        let number = self.next_number;
+        {
+            let mut state = self.shared.lock();
+            let channel = state.engine.open();
+            state.paths.push(Path::new(number, channel));
+        }
+        let carried = task(self.shared.clone(), number);
+        let task = self.tasks.spawn(async move { (number, carried.await) });
+        self.lines.push(Line { number, task });
+    }
+
+    async fn run(&mut self) -> Result<(), Failure> {
+        loop {
+            let now = Instant::now();
+            let seen = self.see(now);
+            if seen.is_lost && (seen.current.is_none() || self.lines.is_empty()) {
+                return Ok(());
+            }
+            let next = self.attend(now, &seen)?;
+            let shared = self.shared.clone();
+            let mut may_have_moved = false;
+            tokio::select! {
+                biased;
+                Some(ended) = self.tasks.join_next() => {
+                    if let Some(outcome) = self.handle_ended(ended) {
+                        return outcome;
+                    }
+                }
+                () = shared.news.notified() => {}
+                () = self.dialler.routes_changed() => may_have_moved = true,
+                () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+            }
+            // A robot in another network is there at once: the old connection goes on from the new address, and if it was
+            // silent another one is tried.
+            if may_have_moved && self.dialler.follow_source() {
+                self.attempts = Attempts::new(Instant::now());
+            }
+        }
+    }
+
+    fn see(&mut self, now: Instant) -> Seen {
+        let seen = {
+            let state = self.shared.lock();
+            let number = state.current.filter(|number| state.paths.iter().any(|path| path.number == *number));
+            Seen {
+                is_lost: state.engine.lost().is_some(),
+                is_awaited: state.engine.is_outstanding(),
+                current: number.zip(state.connection.clone()),
+            }
+        };
+        if let Some((number, connection)) = &seen.current {
+            if self.watched.replace(*number) != Some(*number) {
+                self.pulse = Pulse::new(now);
+                self.attempts = Attempts::new(now);
+            }
+            self.pulse.update(now, &connection.stats());
+            self.heard = self.heard.max(self.pulse.heard());
+            self.rtt = connection.rtt();
+        }
+        match (seen.is_awaited, self.awaited_since) {
+            (true, None) => {
+                self.awaited_since = Some(now);
+                self.pulse.handle_answer();
+                if seen.current.is_none() {
+                    self.attempts = Attempts::new(now);
+                }
+            }
+            (false, _) => self.awaited_since = None,
+            (true, Some(_)) => {}
+        }
+        seen
+    }
+
+    /// Does what there is to do; gives when to look again, if not only when there are news.
+    fn attend(&mut self, now: Instant, seen: &Seen) -> Result<Option<Instant>, Failure> {
+        if let Some(since) = self.awaited_since
+            && now.duration_since(since.max(self.heard)) >= self.config.silence_timeout
+        {
+            return Err(Failure::Stream(StreamError::Silent(self.config.silence_timeout)));
+        }
+        let is_silent = match &seen.current {
+            Some(_) => self.pulse.is_silent(now, self.rtt),
+            // The first connection is given up by whoever waits for it.
+            None => self.shared.lock().engine.welcome().is_some(),
+        };
+        if is_silent {
+            if now >= self.attempts.next {
+                self.attempt(now, seen);
+            }
+            return Ok(Some(self.attempts.next.min(now + LOOK_EVERY)));
+        }
+        if let Some((number, _)) = &seen.current {
+            self.give_up_others(*number);
+            if !seen.is_awaited {
+                return Ok(self.rest(now));
+            }
+            self.probe(now, *number);
+        }
+        Ok(Some(now + LOOK_EVERY))
+    }
+
+    /// Nothing is awaited: the writer says when that changes.
+    fn rest(&self, now: Instant) -> Option<Instant> {
+        self.shared.resting.store(true, Ordering::Release);
+        // It may have changed just before.
+        let is_awaited = self.shared.lock().engine.is_outstanding();
+        is_awaited.then_some(now + LOOK_EVERY)
+    }
+
+    fn probe(&mut self, now: Instant, number: u64) {
+        let bytes = self.shared.counters.control_down.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.answers_bytes, bytes) != bytes {
+            self.pulse.handle_answer();
+        }
+        if self.pulse.poll_probe(now) {
+            let mut state = self.shared.lock();
+            let super::State { engine, paths, .. } = &mut *state;
+            if let Some(path) = paths.iter_mut().find(|path| path.number == number) {
+                engine.handle_silence(&mut path.channel);
+            }
+            self.shared.wake_writer_for_output(&mut state);
+        }
+    }
+
+    /// Tries another connection.
+    fn attempt(&mut self, now: Instant, seen: &Seen) {
+        self.attempts.handle_made(now, self.rtt, seen.is_awaited);
+        if self.attempts.made.is_multiple_of(ATTEMPTS_A_SOCKET) {
+            // Without a new socket the old one goes on.
+            let _ = self.dialler.rebind();
+        }
+        let current = seen.current.as_ref().map(|(number, _)| *number);
+        let under_way = self.lines.iter().filter(|line| Some(line.number) != current).count();
+        if under_way >= MOST_ATTEMPTS
+            && let Some(oldest) = self.lines.iter().find(|line| Some(line.number) != current)
+        {
+            self.give_up(oldest.number);
+        }
+        // A system that has no way to the server may have one the next time.
+        if let Ok(connecting) = self.dialler.dial() {
+            self.begin(|shared, number| path::resume(shared, connecting, number));
+        }
+    }
+
+    /// The connection that carries the session is alive: none other is needed, unless the server has taken it already.
+    fn give_up_others(&mut self, current: u64) {
+        let others = self.lines.iter().map(|line| line.number).filter(|number| *number != current);
+        let others: Vec<u64> = others.collect();
+        for number in others {
+            let is_answered = self.shared.lock().path(number).is_some_and(|path| path.is_connected);
+            if !is_answered {
+                self.give_up(number);
+            }
+        }
+    }
+
+    fn give_up(&mut self, number: u64) {
+        {
+            let mut state = self.shared.lock();
+            for path in state.paths.extract_if(.., |path| path.number == number) {
+                path.close(close::SUPERSEDED);
+            }
+        }
+        for line in self.lines.extract_if(.., |line| line.number == number) {
+            line.task.abort();
+        }
+    }
+
+    /// A connection is over; gives how the session ended, if it has.
+    fn handle_ended(
+        &mut self,
+        ended: Result<(u64, Result<(), StreamError>), JoinError>,
+    ) -> Option<Result<(), Failure>> {
+        let (number, outcome) = match ended {
+            Ok(ended) => ended,
+            // One that was given up.
+            Err(error) if error.is_cancelled() => return None,
+            Err(error) => {
+                self.shared.lock().engine.handle_lost(Lost(error.to_string()));
+                return Some(Ok(()));
+            }
+        };
+        self.lines.retain(|line| line.number != number);
+        let mut state = self.shared.lock();
+        state.paths.retain(|path| path.number != number);
+        let is_welcomed = state.engine.welcome().is_some();
+        match outcome {
+            Ok(()) => Some(Ok(())),
+            Err(StreamError::Superseded) => None,
+            Err(error @ StreamError::Wire(_)) => Some(Err(Failure::Stream(error))),
+            Err(error) if !is_welcomed => Some(Err(self.not_connected(error))),
+            Err(_) => None,
+        }
+    }
+
+    fn not_connected(&self, error: StreamError) -> Failure {
+        match error.of_connection() {
+            Some(error) => Failure::Connect(ConnectError::of(&self.config.server, error)),
+            None => Failure::Stream(error),
+        }
+    }
+}
