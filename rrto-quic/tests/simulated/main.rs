@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a failure is a panic")]
 
+mod bars;
+mod certificates;
 mod harness;
+mod interop;
 mod network;
 mod scenarios;
-mod table;
