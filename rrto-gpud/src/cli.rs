@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use rrto_quic::Credentials;
+use rrto_quic::{Congestion, Credentials};
 use tracing::level_filters::LevelFilter;
 
 pub use worker::WorkerArgs;
@@ -75,6 +75,10 @@ pub struct Args {
     /// Seconds without a sign of life after which a program counts as gone and everything of it is freed
     #[arg(long, value_name = "SECS", default_value = DEFAULT_SESSION_IDLE, value_parser = units::seconds)]
     pub session_idle: Duration,
+
+    /// How fast to send: wireless, or for links that lose nothing but by congestion cubic, newreno or bbr
+    #[arg(long, value_name = "KIND", default_value_t)]
+    pub congestion: Congestion,
 
     /// Serve Prometheus metrics on this TCP address, or on this port of 127.0.0.1 [default: off]
     #[arg(long, value_name = "PORT|ADDR", value_parser = units::local_address)]

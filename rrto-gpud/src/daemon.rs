@@ -76,6 +76,7 @@ impl Daemon {
             credentials: args.credentials(),
             limits: ServerLimits::default(),
             idle_timeout: args.session_idle,
+            congestion: args.congestion,
             max_connections: args.max_sessions.saturating_add(SPARE_CONNECTIONS),
         })?;
         let gate = Arc::new(Gate::new(Arc::clone(&device), limits, args.max_sessions));

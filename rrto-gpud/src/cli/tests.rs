@@ -35,7 +35,7 @@ fn a_short_line_is_enough() {
 #[test]
 fn everything_can_be_given() {
     let line = "--device cuda --gpu 2 --in-process --listen [::1]:99 --certs c --max-sessions 3 --session-memory 4GiB \
-                --session-idle 1.5 --metrics 9464 --log-level debug";
+                --session-idle 1.5 --congestion cubic --metrics 9464 --log-level debug";
     let expected = Args {
         device: DeviceKind::Cuda,
         gpu: 2,
@@ -45,6 +45,7 @@ fn everything_can_be_given() {
         max_sessions: 3,
         session_memory: Some(4 << 30),
         session_idle: Duration::from_millis(1500),
+        congestion: Congestion::Cubic,
         metrics: Some("127.0.0.1:9464".parse().unwrap()),
         log_level: LevelFilter::DEBUG,
     };

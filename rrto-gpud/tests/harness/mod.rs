@@ -15,7 +15,7 @@ use rrto_gpud::device::Limits;
 use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::gate::Gate;
 use rrto_quic::{
-    ConnectError, Credentials, Link, LinkConfig, Listener, ProgramMemory, ServeConfig, Submission,
+    Congestion, ConnectError, Credentials, Link, LinkConfig, Listener, ProgramMemory, ServeConfig, Submission,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -61,6 +61,7 @@ impl Server {
             },
             limits: ServerLimits::default(),
             idle_timeout,
+            congestion: Congestion::default(),
             max_connections: 64,
         })
         .unwrap();
@@ -109,6 +110,7 @@ impl Program {
             limits: ClientLimits::default(),
             connect_timeout: PATIENCE,
             silence_timeout: PATIENCE,
+            congestion: Congestion::default(),
             tap: None,
         };
         let delivered = Arc::new(Delivered::default());

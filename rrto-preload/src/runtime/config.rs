@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rrto_certs::{Files, Identity, RobotError};
 use rrto_core::wire::Mode;
-use rrto_quic::Credentials;
+use rrto_quic::{Congestion, Credentials};
 
 use super::insight::Destination;
 
@@ -31,6 +31,8 @@ pub(super) struct Config {
     pub(super) connect_timeout: Duration,
     /// `RRTO_SILENCE_TIMEOUT_MS`.
     pub(super) silence_timeout: Duration,
+    /// `RRTO_CONGESTION`.
+    pub(super) congestion: Congestion,
     /// `RRTO_RECORD`: where to write what is asked of the server.
     pub(super) record: Option<PathBuf>,
     /// `RRTO_REPORT`: where to report what the run has cost.
@@ -74,6 +76,7 @@ impl Config {
             "set it to the directory of this robot's certificates, as there is no HOME either",
         ))?;
         let mode = text("RRTO_MODE")?.map(|mode| parse("RRTO_MODE", &mode)).transpose()?.unwrap_or_default();
+        let congestion = text("RRTO_CONGESTION")?.map(|name| parse("RRTO_CONGESTION", &name)).transpose()?;
         let duration = |name, default| {
             let chosen = text(name)?.map(|text| parse::<u64>(name, &text)).transpose()?;
             Ok(Duration::from_millis(chosen.unwrap_or(default)))
@@ -84,6 +87,7 @@ impl Config {
             mode,
             connect_timeout: duration("RRTO_CONNECT_TIMEOUT_MS", CONNECT_TIMEOUT_MS)?,
             silence_timeout: duration("RRTO_SILENCE_TIMEOUT_MS", SILENCE_TIMEOUT_MS)?,
+            congestion: congestion.unwrap_or_default(),
             record: get("RRTO_RECORD").map(of_this_process),
             report: get("RRTO_REPORT").map(|text| Destination::of(text, of_this_process)),
             trace: get("RRTO_TRACE").map(of_this_process),
@@ -99,6 +103,7 @@ impl Config {
             mode: Mode::default(),
             connect_timeout: Duration::ZERO,
             silence_timeout: Duration::ZERO,
+            congestion: Congestion::default(),
             record: None,
             report: None,
             trace: None,
@@ -187,6 +192,7 @@ mod tests {
             (("RRTO_CERTS", ""), "RRTO_CERTS"),
             (("RRTO_ROBOT", ""), "/nowhere"),
             (("RRTO_MODE", "warp"), "RRTO_MODE"),
+            (("RRTO_CONGESTION", "vegas"), "RRTO_CONGESTION"),
             (("RRTO_CONNECT_TIMEOUT_MS", "-1"), "RRTO_CONNECT_TIMEOUT_MS"),
         ] {
             let variables: Vec<_> = std::iter::once(changed).chain(base).collect();

@@ -101,6 +101,7 @@ fn connect() -> Result<Session, CuResult> {
         limits: ClientLimits::default(),
         connect_timeout: config.connect_timeout,
         silence_timeout: config.silence_timeout,
+        congestion: config.congestion,
         tap: insight.as_ref().and_then(Insight::tap),
     };
     // The transport thread inherits this thread's mask: the program's signals are for the program's threads.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rrto_core::testing::link::{Burst, Params};
+use rrto_core::testing::link::{Burst, Fade, Params};
 use rrto_quic::Congestion;
 
 use crate::scenarios::{
@@ -59,9 +59,10 @@ fn bulk_does_not_overrun_a_short_queue() {
 }
 
 #[test]
-fn bulk_uses_a_link_with_jitter_and_stalls() {
+fn bulk_uses_a_link_that_stalls_and_fades() {
     let stall = Burst { every: ms(900), lasts: ms(100), exact: true };
-    let params = Params { jitter: ms(2), stall: Some(stall), loss: 0.01, ..link() };
+    let fade = Fade { burst: Burst { every: ms(400), lasts: ms(20), exact: false }, loss: 0.5 };
+    let params = Params { stall: Some(stall), fade: Some(fade), ..link() };
     // A tenth of the time is stalls.
     let share = bulk(&Setup::new(1, params), BULK_LASTS).share();
     assert!(share >= 0.9 * 0.7, "{share}");

@@ -15,7 +15,7 @@ use rrto_core::api::CuResult;
 use rrto_core::engine::ClientLimits;
 use rrto_core::operator::{Handle, MAX_PAYLOAD_BYTES, Operator, Value};
 use rrto_core::wire::{DeviceInfo, Mode, PROTOCOL_VERSION};
-use rrto_quic::{ConnectError, Link, LinkConfig, ProgramMemory, Submission};
+use rrto_quic::{Congestion, ConnectError, Link, LinkConfig, ProgramMemory, Submission};
 
 use crate::connection::{Robot, ServerArgs};
 use crate::library::{LibraryArgs, SONAME};
@@ -143,6 +143,7 @@ fn examine(report: &mut Report, server: &str, robot: &Robot) -> Result<()> {
         limits: ClientLimits::default(),
         connect_timeout: CONNECT_TIMEOUT,
         silence_timeout: SILENCE_TIMEOUT,
+        congestion: Congestion::default(),
         tap: None,
     };
     let (link, failure) = match Link::connect(config, memory.clone()) {
