@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use rrto_quic::Credentials;
 use rrto_quic::relay::RelayAddress;
+use rrto_quic::{Congestion, Credentials};
 use tracing::level_filters::LevelFilter;
 
 pub use relay::RelayArgs;
@@ -93,6 +93,10 @@ pub struct Args {
     /// half of the programs are waited for at a time
     #[arg(long, value_name = "SECS", default_value = DEFAULT_GRACE, value_parser = units::seconds)]
     pub grace: Duration,
+
+    /// How fast to send: wireless, or for links that lose nothing but by congestion cubic, newreno or bbr
+    #[arg(long, value_name = "KIND", default_value_t)]
+    pub congestion: Congestion,
 
     /// Serve Prometheus metrics on this TCP address, or on this port of 127.0.0.1 [default: off]
     #[arg(long, value_name = "PORT|ADDR", value_parser = units::local_address)]

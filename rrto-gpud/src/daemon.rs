@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::BuildError;
 use rrto_core::engine::ServerLimits;
-use rrto_quic::{Coding, Congestion, Listener, ServeConfig, ServeError};
+use rrto_quic::{Coding, Listener, ServeConfig, ServeError};
 
 use crate::cli::Args;
 use crate::device::{Device, Limits};
@@ -77,7 +77,7 @@ impl Daemon {
             credentials: args.credentials(),
             limits: ServerLimits::default(),
             idle_timeout: args.session_idle,
-            congestion: Congestion::default(),
+            congestion: args.congestion,
             coding: Coding::Auto,
             grace: args.grace,
             max_waiting: args.max_sessions.div_ceil(2),

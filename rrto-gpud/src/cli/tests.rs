@@ -43,7 +43,7 @@ fn a_short_line_is_enough() {
 #[test]
 fn everything_can_be_given() {
     let line = "--device cuda --gpu 2 --in-process --listen [::1]:99 --certs c --max-sessions 3 --session-memory 4GiB \
-                --session-idle 1.5 --grace 60 --relay relay://r:1/a --metrics 9464 --log-level debug";
+                --session-idle 1.5 --grace 60 --congestion cubic --relay relay://r:1/a --metrics 9464 --log-level debug";
     let expected = Args {
         device: DeviceKind::Cuda,
         gpu: 2,
@@ -55,6 +55,7 @@ fn everything_can_be_given() {
         session_memory: Some(4 << 30),
         session_idle: Duration::from_millis(1500),
         grace: Duration::from_secs(60),
+        congestion: Congestion::Cubic,
         metrics: Some("127.0.0.1:9464".parse().unwrap()),
         log_level: LevelFilter::DEBUG,
     };

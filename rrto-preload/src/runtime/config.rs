@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rrto_certs::{Files, Identity, RobotError};
 use rrto_core::wire::Mode;
-use rrto_quic::{Coding, Credentials};
+use rrto_quic::{Coding, Congestion, Credentials};
 
 use super::insight::Destination;
 
@@ -33,6 +33,8 @@ pub(super) struct Config {
     pub(super) connect_timeout: Duration,
     /// `RRTO_SILENCE_TIMEOUT_MS`.
     pub(super) silence_timeout: Duration,
+    /// `RRTO_CONGESTION`.
+    pub(super) congestion: Congestion,
     /// `RRTO_RECORD`: where to write what is asked of the server.
     pub(super) record: Option<PathBuf>,
     /// `RRTO_REPORT`: where to report what the run has cost.
@@ -78,6 +80,7 @@ impl Config {
         let mode = text("RRTO_MODE")?.map(|mode| parse("RRTO_MODE", &mode)).transpose()?.unwrap_or_default();
         let coding =
             text("RRTO_CODING")?.map(|coding| parse("RRTO_CODING", &coding)).transpose()?.unwrap_or_default();
+        let congestion = text("RRTO_CONGESTION")?.map(|name| parse("RRTO_CONGESTION", &name)).transpose()?;
         let duration = |name, default| {
             let chosen = text(name)?.map(|text| parse::<u64>(name, &text)).transpose()?;
             Ok(Duration::from_millis(chosen.unwrap_or(default)))
@@ -89,6 +92,7 @@ impl Config {
             coding,
             connect_timeout: duration("RRTO_CONNECT_TIMEOUT_MS", CONNECT_TIMEOUT_MS)?,
             silence_timeout: duration("RRTO_SILENCE_TIMEOUT_MS", SILENCE_TIMEOUT_MS)?,
+            congestion: congestion.unwrap_or_default(),
             record: get("RRTO_RECORD").map(of_this_process),
             report: get("RRTO_REPORT").map(|text| Destination::of(text, of_this_process)),
             trace: get("RRTO_TRACE").map(of_this_process),
@@ -105,6 +109,7 @@ impl Config {
             coding: Coding::default(),
             connect_timeout: Duration::ZERO,
             silence_timeout: Duration::ZERO,
+            congestion: Congestion::default(),
             record: None,
             report: None,
             trace: None,
@@ -194,6 +199,7 @@ mod tests {
             (("RRTO_CERTS", ""), "RRTO_CERTS"),
             (("RRTO_ROBOT", ""), "/nowhere"),
             (("RRTO_MODE", "warp"), "RRTO_MODE"),
+            (("RRTO_CONGESTION", "vegas"), "RRTO_CONGESTION"),
             (("RRTO_CONNECT_TIMEOUT_MS", "-1"), "RRTO_CONNECT_TIMEOUT_MS"),
         ] {
             let variables: Vec<_> = std::iter::once(changed).chain(base).collect();

@@ -102,7 +102,7 @@ fn connect() -> Result<Session, CuResult> {
         connect_timeout: config.connect_timeout,
         silence_timeout: config.silence_timeout,
         coding: config.coding,
-        congestion: Congestion::default(),
+        congestion: config.congestion,
         tap: insight.as_ref().and_then(Insight::tap),
     };
     // The transport thread inherits this thread's mask: the program's signals are for the program's threads.

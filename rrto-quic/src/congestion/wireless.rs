@@ -81,8 +81,10 @@ struct Wireless {
 enum Sharing {
     /// Nobody, as far as is known.
     Alone,
-    /// To find out, the window was reduced when the shortest round trip was `before`.
-    Asked { before: Duration },
+    /// To find out, the window was reduced from `window` when the shortest round trip was `before`.
+    Asked { before: Duration, window: u64 },
+    /// Nobody, so the window was reduced from `window` to what leaves no queue.
+    Drained { window: u64 },
     /// Somebody, since this time: whoever reduces the window for the delay alone would soon have none.
     Contended(Instant),
 }
@@ -161,28 +163,42 @@ impl Wireless {
         match (self.sharing, signals.queue(now)) {
             (_, Queue::Unknown) => {}
             (_, Queue::Clear) if signals.growing().is_none() => self.sharing = Sharing::Alone,
+            (Sharing::Alone | Sharing::Drained { .. }, Queue::Long(long))
+                if signals.has_fallen(long.rate(now)) =>
+            {
+                self.drain(now, self.window, long.rate(now));
+                self.signals.forget_peak();
+            }
             (Sharing::Alone, Queue::Long(long)) => {
-                let rate = long.rate(now);
-                if signals.has_fallen(rate) {
-                    self.reduce(now, signals.bandwidth_delay_product(rate));
-                } else {
-                    self.sharing = Sharing::Asked { before: long.least };
-                    self.reduce(now, self.reduced(rate));
-                }
+                self.sharing = Sharing::Asked { before: long.least, window: self.window };
+                self.reduce(now, self.reduced(long.rate(now)));
             }
-            (Sharing::Asked { before }, Queue::Grown(longer) | Queue::Long(longer)) => {
+            (Sharing::Asked { before, window }, Queue::Grown(longer) | Queue::Long(longer)) => {
                 if longer.least > before.mul_f64(OWN_QUEUE) {
-                    self.sharing = Sharing::Contended(now);
+                    self.contend(now, window);
                 } else {
-                    self.sharing = Sharing::Alone;
-                    self.reduce(now, signals.bandwidth_delay_product(longer.rate(now)));
+                    self.drain(now, window, longer.rate(now));
                 }
             }
+            // This side has no queue any more, so what there is is not its own: another's, or the radio's manner.
+            (Sharing::Drained { window }, Queue::Long(_)) => self.contend(now, window),
             (Sharing::Contended(since), _) if now.saturating_duration_since(since) > CONTENDED => {
                 self.sharing = Sharing::Alone;
             }
             _ => {}
         }
+    }
+
+    fn drain(&mut self, now: Instant, window: u64, rate: f64) {
+        self.sharing = Sharing::Drained { window };
+        self.reduce(now, self.signals.bandwidth_delay_product(rate));
+    }
+
+    /// The queue is another's: what was given up to find out is taken back.
+    fn contend(&mut self, now: Instant, window: u64) {
+        self.sharing = Sharing::Contended(now);
+        self.window = self.window.max(window);
+        self.cubic = Cubic::new(self.packets(self.window), self.packets(self.window));
     }
 
     fn handle_round(&mut self, now: Instant) {

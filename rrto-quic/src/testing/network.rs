@@ -43,6 +43,8 @@ pub struct Path(usize);
 pub struct Counts {
     /// Datagrams sent into it.
     pub sent: u64,
+    /// Bytes of them, IP and UDP headers included.
+    pub sent_bytes: u64,
     /// Those of them that the queue had no room for.
     pub queue_full: u64,
     /// Those of them that were lost otherwise.
@@ -392,6 +394,7 @@ impl State {
         let (up, down, counts) = self.paths.get_mut(path.0)?;
         let counts = &mut counts[way as usize];
         counts.sent += 1;
+        counts.sent_bytes += (bytes + HEADER_BYTES) as u64;
         match if way == Way::Up { up } else { down }.enqueue(now, bytes) {
             Verdict::Deliver { at } => {
                 counts.bytes += (bytes + HEADER_BYTES) as u64;

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path as FilePath;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rrto_core::engine::{ClientLimits, ServerLimits, Work};
@@ -17,22 +16,10 @@ use rrto_quic::{
 };
 use tokio::sync::mpsc;
 
+use crate::certificates::credentials;
+
 /// The address space of a fake device, bytes.
 const DEVICE_BYTES: usize = 4 << 20;
-
-/// Certificates of one authority for all tests.
-static CERTIFICATES: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().unwrap();
-    rrto_certs::create_all(dir.path(), &["localhost"], &["robot"]).unwrap();
-    dir
-});
-
-/// The server's credentials, or the robot's.
-pub(crate) fn credentials(server: bool) -> Credentials {
-    let files = rrto_certs::Files::new(FilePath::new(CERTIFICATES.path()));
-    let identity = if server { files.server() } else { files.robot("robot") };
-    Credentials { ca: files.authority().certificate, certificate: identity.certificate, key: identity.key }
-}
 
 /// A link whose two directions are alike.
 pub(crate) fn symmetric(network: &Network, params: Params) -> Path {

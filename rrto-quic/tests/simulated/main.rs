@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a failure is a panic")]
 
+mod bars;
+mod certificates;
 mod harness;
+mod interop;
 mod network;
 mod outages;
 mod roaming;

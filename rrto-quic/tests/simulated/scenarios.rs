@@ -9,7 +9,7 @@ use rrto_quic::Congestion;
 use rrto_quic::testing::{Network, PairConfig, Path, script, simulate, steady, write_control};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::harness::credentials;
+use crate::certificates::credentials;
 
 pub(crate) const RTT: Duration = Duration::from_millis(10);
 pub(crate) const RATE_MBPS: f64 = 100.0;
@@ -183,9 +183,9 @@ pub(crate) struct Dropped {
     pub(crate) back: Duration,
 }
 
-/// The rate falls after 4 s, for 8 s. A rate of 0 is an outage that holds what is queued.
+/// The rate falls after 1 s, for 8 s. A rate of 0 is an outage that holds what is queued.
 pub(crate) fn drop_and_return(seed: u64, congestion: Congestion, mbps: f64, low_mbps: f64) -> Dropped {
-    let (before, lasts, after) = (Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(6));
+    let (before, lasts, after) = (Duration::from_secs(1), Duration::from_secs(8), Duration::from_secs(3));
     let full = steady(RTT, mbps);
     let outage = if low_mbps == 0.0 { Outage::Hold } else { Outage::None };
     let low = Params { outage, ..steady(RTT, low_mbps) };
