@@ -154,6 +154,8 @@ struct State {
     connect_error: Option<ConnectError>,
     /// The path that carries the session, or did.
     current: Option<u64>,
+    /// Pieces of its control stream that have come.
+    answers: u64,
     /// Its connection.
     connection: Option<quinn::Connection>,
     /// What UDP has carried on those before it.
@@ -210,6 +212,7 @@ impl Shared {
             closed: false,
             connect_error: None,
             current: None,
+            answers: 0,
             connection: None,
             before: Carried::default(),
         };

@@ -2,7 +2,7 @@
 //!
 //! A connection that is lost, or silent although the server has to answer, is raced: others are begun beside it, with early
 //! data (0-RTT) if there are tickets, and the one on which the server answers first is kept. If that is the old one, the others
-//! are given up. A connection alone would find a link that has come back much later: QUIC asks ever more seldom, up to as long
+//! are given up; an acknowledgement there is no answer, as what is sent may still be lost. A connection alone would find a link that has come back much later: QUIC asks ever more seldom, up to as long
 //! again as the link was away.
 
 use std::sync::Arc;
@@ -68,7 +68,8 @@ pub(super) async fn run(
         next_number: 0,
         pulse: Pulse::new(Instant::now()),
         watched: None,
-        answers_bytes: 0,
+        answers: 0,
+        answers_before: 0,
         heard: Instant::now(),
         awaited_since: None,
         attempts: Attempts::new(Instant::now()),
@@ -117,8 +118,10 @@ struct Supervisor {
     pulse: Pulse,
     /// Its number.
     watched: Option<u64>,
-    /// Control bytes that had come when it was looked at.
-    answers_bytes: u64,
+    /// What had come of its control stream when it was looked at.
+    answers: u64,
+    /// What had come of it when a connection was raced against it.
+    answers_before: u64,
     /// When anything was heard of the server.
     heard: Instant,
     awaited_since: Option<Instant>,
@@ -131,6 +134,8 @@ struct Supervisor {
 struct Seen {
     is_lost: bool,
     is_awaited: bool,
+    /// What has come of the control stream.
+    answers: u64,
     /// The connection that carries the session.
     current: Option<(u64, Connection)>,
 }
@@ -189,6 +194,7 @@ impl Supervisor {
             Seen {
                 is_lost: state.engine.lost().is_some(),
                 is_awaited: state.engine.is_outstanding(),
+                answers: state.answers,
                 current: number.zip(state.connection.clone()),
             }
         };
@@ -234,11 +240,14 @@ impl Supervisor {
             return Ok(Some(self.attempts.next.min(now + LOOK_EVERY)));
         }
         if let Some((number, _)) = &seen.current {
-            self.give_up_others(*number);
+            // That something was heard does not say that anything arrives there.
+            if seen.answers != self.answers_before {
+                self.give_up_others(*number);
+            }
             if !seen.is_awaited {
                 return Ok(self.rest(now));
             }
-            self.probe(now, *number);
+            self.probe(now, *number, seen.answers);
         }
         Ok(Some(now + LOOK_EVERY))
     }
@@ -251,9 +260,8 @@ impl Supervisor {
         is_awaited.then_some(now + LOOK_EVERY)
     }
 
-    fn probe(&mut self, now: Instant, number: u64) {
-        let bytes = self.shared.counters.control_down.load(Ordering::Relaxed);
-        if std::mem::replace(&mut self.answers_bytes, bytes) != bytes {
+    fn probe(&mut self, now: Instant, number: u64, answers: u64) {
+        if std::mem::replace(&mut self.answers, answers) != answers {
             self.pulse.handle_answer();
         }
         if self.pulse.poll_probe(now) {
@@ -269,6 +277,7 @@ impl Supervisor {
     /// Tries another connection.
     fn attempt(&mut self, now: Instant, seen: &Seen) {
         self.attempts.handle_made(now, self.rtt, seen.is_awaited);
+        self.answers_before = seen.answers;
         if self.attempts.made.is_multiple_of(ATTEMPTS_A_SOCKET) {
             // Without a new socket the old one goes on.
             let _ = self.dialler.rebind();

@@ -110,7 +110,7 @@ fn a_change_in_the_middle_of_an_inference_costs_little() {
 
 #[test]
 fn a_resumption_is_answered_in_one_round_trip() {
-    let ratios = resumptions(6, 10);
+    let ratios = resumptions(6, 40);
     assert!(ratios.iter().all(|ratio| *ratio <= 1.1), "{ratios:?}");
 }
 
@@ -124,8 +124,7 @@ pub(crate) fn resumptions(seed: u64, events: u32) -> Vec<f64> {
         for _ in 0..events {
             sleep(Duration::from_secs(1)).await;
             program.ask().await;
-            // What is on its way to the robot is lost, and so is what the server sends until it hears of the new address,
-            // so it has to be another connection if this one is not told.
+            // The old connection gets nothing to the server, so it has to be another one. It is still heard.
             let start = Instant::now();
             let mute = tap.mute_short_headers();
             program.ask().await;
