@@ -59,7 +59,8 @@ fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&BLACK)
 }
 
-/// Latency over time above the link's rate, and beside them how latencies are distributed.
+/// Latency over time above the link's rate (that of the way up; dashed that of the way down, where it differs), and beside them
+/// how latencies are distributed.
 pub(super) fn scenario(outcome: &Outcome) -> Result<String> {
     let mut svg = String::new();
     {
@@ -199,8 +200,10 @@ fn rate(area: &Area<'_>, outcome: &Outcome) -> Result<()> {
         .map_err(failed)?;
     let up = steps(rates.iter().map(|(at, up, _)| (*at, up.unwrap_or(0.0))), &range);
     chart.draw_series(AreaSeries::new(up, 0.0, RATE.mix(0.35)).border_style(RATE)).map_err(failed)?;
-    let down = steps(rates.iter().map(|(at, _, down)| (*at, down.unwrap_or(0.0))), &range);
-    chart.draw_series(DashedLineSeries::new(down, 4, 3, FRAME.into())).map_err(failed)?;
+    if rates.iter().any(|(_, up, down)| up != down) {
+        let down = steps(rates.iter().map(|(at, _, down)| (*at, down.unwrap_or(0.0))), &range);
+        chart.draw_series(DashedLineSeries::new(down, 4, 3, FRAME.into())).map_err(failed)?;
+    }
     for &[from_s, until_s] in &outcome.link.others_s {
         let (from_s, until_s) = (from_s.max(range.start), until_s.min(range.end));
         let span = [(from_s, 0.0), (until_s, most * 0.25)];

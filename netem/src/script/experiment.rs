@@ -88,8 +88,8 @@ pub struct Workload {
 
 impl Default for Workload {
     /// ResNet50 in stock PyTorch, as recorded, with the CPU time of its own that was measured beside an H200. There its CUDA graph
-    /// took 0.84 ms; 2 ms are those of a smaller GPU, and more than the software GPU needs for as many empty kernels, so that the device
-    /// takes the same time in all modes.
+    /// took 0.84 ms; 2 ms are those of a smaller GPU, and what the software GPU needs for as many kernels that do nothing, so that the
+    /// device takes the same time in all modes. Where the machine is busy it needs more, which counts against all but the ideal.
     fn default() -> Self {
         Self {
             recording: "../../rrto-core/tests/golden/resnet50.calls.xz".into(),
