@@ -15,7 +15,7 @@ use std::time::Duration;
 use rrto_core::api::CuResult;
 use rrto_core::engine::ClientLimits;
 use rrto_core::wire::DeviceInfo;
-use rrto_quic::{Congestion, Link, LinkConfig, ProgramMemory};
+use rrto_quic::{Link, LinkConfig, ProgramMemory};
 
 use crate::client::{Call, Client, Deliveries, Remote};
 use crate::context::{ContextHandle, contexts};

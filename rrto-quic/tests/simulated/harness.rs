@@ -11,8 +11,8 @@ use rrto_core::testing::{Device, FakeDevice};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::testing::{Host, Network, Path};
 use rrto_quic::{
-    Admission, AsyncLink, Coding, Congestion, ConnectError, Credentials, Gate, LinkConfig, Listener, Next,
-    ProgramMemory, ServeConfig, Session,
+    Admission, AsyncLink, Coding, Congestion, ConnectError, Gate, LinkConfig, Listener, Next, ProgramMemory,
+    ServeConfig, Session,
 };
 use tokio::sync::mpsc;
 

@@ -11,4 +11,3 @@ mod outages;
 mod roaming;
 mod scenarios;
 mod sessions;
-mod table;

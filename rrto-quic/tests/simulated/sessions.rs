@@ -20,14 +20,15 @@ use rrto_core::testing::{Device, FakeDevice, Manner, kernel, launch};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::testing::{Host, Network};
 use rrto_quic::{
-    Admission, AsyncLink, Congestion, Gate, LinkConfig, Listener, Next, ProgramMemory, ServeConfig, Session,
-    Submission, System,
+    Admission, AsyncLink, Coding, Congestion, Gate, LinkConfig, Listener, Next, ProgramMemory, ServeConfig,
+    Session, Submission, System,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::harness::{config, credentials};
+use crate::certificates::credentials;
+use crate::harness::config;
 
 const DEVICE_BYTES: usize = 256 << 10;
 const STREAM: Handle = Handle::LEGACY_STREAM;
@@ -73,6 +74,7 @@ impl Server {
             grace,
             max_waiting: 2,
             max_connections,
+            coding: Coding::Off,
         };
         let system = Wiretap::new(host.clone());
         let listener = Listener::bind_on(Arc::new(system.clone()), config).unwrap();
