@@ -186,9 +186,9 @@ impl Line<'_> {
             if !out.is_empty() {
                 shared.hot.touch(self.connection.rtt());
                 write_ahead(self.connection, &mut send, &out).await?;
-                shared.counters.control_up.fetch_add(out.len() as u64, Ordering::Relaxed);
-                if let Some(tap) = shared.tap.as_ref().filter(|_| is_current) {
-                    tap.control_sent(&out);
+                if is_current {
+                    shared.counters.control_up.fetch_add(out.len() as u64, Ordering::Relaxed);
+                    shared.tap.iter().for_each(|tap| tap.control_sent(&out));
                 }
             } else if !finished {
                 self.transmit.notified().await;
@@ -209,7 +209,6 @@ impl Line<'_> {
                 Err(StreamError::ControlClosed) if shared.lock().engine.lost().is_some() => return Ok(()),
                 other => other?,
             };
-            shared.counters.control_down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             let mut state = shared.lock();
             let State { engine, paths, .. } = &mut *state;
             let Some(path) = paths.iter_mut().find(|path| path.number == self.number) else {
@@ -221,9 +220,10 @@ impl Line<'_> {
                 self.keep(&mut state);
             }
             let is_current = state.current == Some(self.number);
-            state.answers += u64::from(is_current);
-            if let Some(tap) = shared.tap.as_ref().filter(|_| is_current) {
-                tap.control_received(&bytes);
+            if is_current {
+                state.answers += 1;
+                shared.counters.control_down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                shared.tap.iter().for_each(|tap| tap.control_received(&bytes));
             }
             deliver(shared, &mut state);
             shared.announce(&state);

@@ -211,9 +211,7 @@ impl Supervisor {
             (true, None) => {
                 self.awaited_since = Some(now);
                 self.pulse.handle_answer();
-                if seen.current.is_none() {
-                    self.attempts = Attempts::new(now);
-                }
+                self.attempts = Attempts::new(now);
             }
             (false, _) => self.awaited_since = None,
             (true, Some(_)) => {}
@@ -237,9 +235,13 @@ impl Supervisor {
             if now >= self.attempts.next {
                 self.attempt(now, seen);
             }
-            return Ok(Some(self.attempts.next.min(now + LOOK_EVERY)));
+            let soon = if seen.is_awaited { Some(now + LOOK_EVERY) } else { self.rest(now) };
+            return Ok(Some(soon.map_or(self.attempts.next, |soon| soon.min(self.attempts.next))));
         }
         if let Some((number, _)) = &seen.current {
+            if self.attempts.made > 0 {
+                self.attempts = Attempts::new(now);
+            }
             // That something was heard does not say that anything arrives there.
             if seen.answers != self.answers_before {
                 self.give_up_others(*number);
