@@ -283,11 +283,6 @@ impl Signals {
         rate < self.peak.get() * FALLEN
     }
 
-    /// The rate is another one from now on.
-    pub(super) fn forget_peak(&mut self) {
-        (self.peak.previous, self.peak.current) = (0.0, 0.0);
-    }
-
     /// Bytes a second delivered in the last whole round.
     pub(super) fn rate(&self) -> f64 {
         self.rate

@@ -25,6 +25,9 @@ use super::signals::{Queue, Signals};
 /// The first window, packets. A robot's link carries some Mbit/s, and an input is larger than RFC 9002's ten.
 const INITIAL_PACKETS: u64 = 32;
 
+/// Never more: beyond what both sides' windows let through it means nothing.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// Never less, in packets: fewer in flight than packet_threshold + 1 make every loss wait for a timeout.
 const LEAST_PACKETS: u64 = 4;
 
@@ -46,7 +49,7 @@ const LOW: f64 = 1.05;
 /// In slow start, which doubles the window every round trip, there is no time for smoothing.
 const STARTUP_EXCESS_LOSS: f64 = 0.04;
 
-/// A queue is this side's own if its part of the round trip shrinks to this with a window that shrinks to [`BETA`].
+/// A queue is this side's own if the round trip shrinks to this when the window shrinks to [`BETA`].
 const OWN_QUEUE: f64 = 0.85;
 
 /// How long a queue is another's before this side tries again.
@@ -81,10 +84,8 @@ struct Wireless {
 enum Sharing {
     /// Nobody, as far as is known.
     Alone,
-    /// To find out, the window was reduced from `window` when the shortest round trip was `before`.
-    Asked { before: Duration, window: u64 },
-    /// Nobody, so the window was reduced from `window` to what leaves no queue.
-    Drained { window: u64 },
+    /// To find out, the window was reduced when the shortest round trip was `before`.
+    Asked { before: Duration },
     /// Somebody, since this time: whoever reduces the window for the delay alone would soon have none.
     Contended(Instant),
 }
@@ -163,42 +164,28 @@ impl Wireless {
         match (self.sharing, signals.queue(now)) {
             (_, Queue::Unknown) => {}
             (_, Queue::Clear) if signals.growing().is_none() => self.sharing = Sharing::Alone,
-            (Sharing::Alone | Sharing::Drained { .. }, Queue::Long(long))
-                if signals.has_fallen(long.rate(now)) =>
-            {
-                self.drain(now, self.window, long.rate(now));
-                self.signals.forget_peak();
-            }
             (Sharing::Alone, Queue::Long(long)) => {
-                self.sharing = Sharing::Asked { before: long.least, window: self.window };
-                self.reduce(now, self.reduced(long.rate(now)));
-            }
-            (Sharing::Asked { before, window }, Queue::Grown(longer) | Queue::Long(longer)) => {
-                if longer.least > before.mul_f64(OWN_QUEUE) {
-                    self.contend(now, window);
+                let rate = long.rate(now);
+                if signals.has_fallen(rate) {
+                    self.reduce(now, signals.bandwidth_delay_product(rate));
                 } else {
-                    self.drain(now, window, longer.rate(now));
+                    self.sharing = Sharing::Asked { before: long.least };
+                    self.reduce(now, self.reduced(rate));
                 }
             }
-            // This side has no queue any more, so what there is is not its own: another's, or the radio's manner.
-            (Sharing::Drained { window }, Queue::Long(_)) => self.contend(now, window),
+            (Sharing::Asked { before }, Queue::Grown(longer) | Queue::Long(longer)) => {
+                if longer.least > before.mul_f64(OWN_QUEUE) {
+                    self.sharing = Sharing::Contended(now);
+                } else {
+                    self.sharing = Sharing::Alone;
+                    self.reduce(now, signals.bandwidth_delay_product(longer.rate(now)));
+                }
+            }
             (Sharing::Contended(since), _) if now.saturating_duration_since(since) > CONTENDED => {
                 self.sharing = Sharing::Alone;
             }
             _ => {}
         }
-    }
-
-    fn drain(&mut self, now: Instant, window: u64, rate: f64) {
-        self.sharing = Sharing::Drained { window };
-        self.reduce(now, self.signals.bandwidth_delay_product(rate));
-    }
-
-    /// The queue is another's: what was given up to find out is taken back.
-    fn contend(&mut self, now: Instant, window: u64) {
-        self.sharing = Sharing::Contended(now);
-        self.window = self.window.max(window);
-        self.cubic = Cubic::new(self.packets(self.window), self.packets(self.window));
     }
 
     fn handle_round(&mut self, now: Instant) {
@@ -223,7 +210,7 @@ impl Wireless {
 
     fn grow(&mut self, now: Instant, bytes: u64, rtt: Duration) {
         if self.is_starting() {
-            self.window += bytes;
+            self.window = (self.window + bytes).min(MOST_BYTES);
             return;
         }
         let pace = match self.signals.queue(now) {
@@ -236,7 +223,7 @@ impl Wireless {
         self.cubic.round_trips += passed.as_secs_f64() / rtt.as_secs_f64().max(1e-6);
         let target = (self.cubic.window() * self.mtu as f64) as u64;
         // As in slow start, no faster than doubling.
-        self.window = target.clamp(self.window, self.window + bytes);
+        self.window = target.clamp(self.window, self.window + bytes).min(MOST_BYTES);
     }
 }
 

