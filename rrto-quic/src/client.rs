@@ -7,37 +7,31 @@ mod dialler;
 mod error;
 mod path;
 mod pulse;
+mod shared;
 mod supervisor;
 mod transport_thread;
 
 use std::net::ToSocketAddrs;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::engine::client::Channel;
-use rrto_core::engine::{Client, ClientLimits, Lost, Submitted};
+use rrto_core::engine::{ClientLimits, Lost, Submitted};
 use rrto_core::operator::{Operator, Outcome, Value};
 use rrto_core::replay::{Divergence, ReplayStatistics};
 use rrto_core::wire::{Mode, Welcome};
-use tokio::sync::Notify;
 
 #[cfg(feature = "testing")]
 pub use asynchronous::AsyncLink;
-use carried::Carried;
 pub use error::ConnectError;
+use shared::{Path, Shared, State};
 
 use crate::coding::Coding;
 use crate::congestion::Congestion;
-use crate::hot::Hot;
-use crate::signal::Signal;
 use crate::system::OperatingSystem;
 use crate::tls::Credentials;
-
-/// Looks for an answer between two at the clock.
-const LOOKS_BETWEEN_CLOCKS: u32 = 32;
 
 /// Where to connect, as whom, and how long to be patient.
 #[derive(Clone, Debug)]
@@ -128,180 +122,6 @@ pub struct LinkStatistics {
     pub lost_packets: u64,
     /// Smoothed round-trip time.
     pub rtt: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    round_trips: AtomicU64,
-    connections: AtomicU64,
-    control_up: AtomicU64,
-    control_down: AtomicU64,
-    bulk_up: AtomicU64,
-    bulk_down: AtomicU64,
-    bulk_wire_up: AtomicU64,
-    bulk_wire_down: AtomicU64,
-}
-
-struct State {
-    engine: Client,
-    /// Connections that have been made, some of which may come to nothing.
-    paths: Vec<Path>,
-    /// Application threads that wait for `changed`.
-    waiting: u32,
-    /// The transport thread has nothing left to do.
-    closed: bool,
-    /// Why no connection came about, until [`Link::connect`] takes it.
-    connect_error: Option<ConnectError>,
-    /// The path that carries the session, or did.
-    current: Option<u64>,
-    /// Pieces of its control stream that have come.
-    answers: u64,
-    /// Its connection.
-    connection: Option<quinn::Connection>,
-    /// What UDP has carried on those before it.
-    before: Carried,
-}
-
-/// A connection's part of the session.
-struct Path {
-    number: u64,
-    channel: Channel,
-    /// Once it can be used.
-    connection: Option<quinn::Connection>,
-    /// The server has answered: its handshake is over.
-    is_connected: bool,
-    /// The writer waits for `transmit`; whoever gives it work wakes it, once.
-    writer_idle: bool,
-    transmit: Arc<Notify>,
-}
-
-impl State {
-    fn path(&mut self, number: u64) -> Option<&mut Path> {
-        self.paths.iter_mut().find(|path| path.number == number)
-    }
-}
-
-struct Shared {
-    state: Mutex<State>,
-    changed: Signal,
-    /// The supervisor of the connections has something to look at.
-    news: Notify,
-    /// It looks at nothing until there are news.
-    resting: AtomicBool,
-    /// How often there was something new for whoever waits.
-    announced: AtomicU64,
-    /// The transport thread.
-    hot: Hot,
-    /// The engine's sticky error, 0 if none: read by every call of the program without the lock.
-    sticky: AtomicU32,
-    counters: Counters,
-    memory: Arc<dyn ProgramMemory>,
-    tap: Option<Arc<dyn Tap>>,
-    /// No wait looks away from the state for longer than this.
-    patience: Duration,
-    /// Of payloads to the server.
-    coding: Coding,
-}
-
-impl Shared {
-    fn new(config: &LinkConfig, memory: Arc<dyn ProgramMemory>) -> Self {
-        let state = State {
-            engine: Client::new(config.mode, &config.program, config.limits),
-            paths: Vec::new(),
-            waiting: 0,
-            closed: false,
-            connect_error: None,
-            current: None,
-            answers: 0,
-            connection: None,
-            before: Carried::default(),
-        };
-        Shared {
-            state: Mutex::new(state),
-            changed: Signal::default(),
-            news: Notify::new(),
-            resting: AtomicBool::new(false),
-            announced: AtomicU64::new(0),
-            hot: Hot::new(),
-            sticky: AtomicU32::new(0),
-            counters: Counters::default(),
-            memory,
-            tap: config.tap.clone(),
-            patience: config.silence_timeout,
-            coding: config.coding,
-        }
-    }
-
-    /// A panic while the lock was held cannot leave the engine half changed in a way that matters more than going on.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, mut state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
-        state.waiting += 1;
-        let (mut state, _) = self.changed.wait_timeout(state, limit);
-        state.waiting -= 1;
-        state
-    }
-
-    /// The same, without sleeping while the answer is close.
-    fn wait_awake<'a>(&'a self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
-        let seen = self.announced.load(Ordering::Acquire);
-        drop(state);
-        let is_new = || self.announced.load(Ordering::Acquire) != seen;
-        while self.hot.is_awake() && !is_new() {
-            (0..LOOKS_BETWEEN_CLOCKS).take_while(|_| !is_new()).for_each(|_| std::hint::spin_loop());
-        }
-        let state = self.lock();
-        if is_new() { state } else { self.wait(state, limit) }
-    }
-
-    fn wake_writer(&self, state: &mut State) {
-        for path in &mut state.paths {
-            if std::mem::take(&mut path.writer_idle) {
-                path.transmit.notify_one();
-            }
-        }
-        self.wake_supervisor();
-    }
-
-    /// Wakes the writers that have something to do: in a replayed segment none has, and waking one costs more than the call
-    /// itself.
-    fn wake_writer_for_output(&self, state: &mut State) {
-        let State { engine, paths, .. } = state;
-        for path in paths {
-            if path.writer_idle && engine.has_output(&path.channel) {
-                path.writer_idle = false;
-                path.transmit.notify_one();
-            }
-        }
-        self.wake_supervisor();
-    }
-
-    /// From now on something may be awaited, so somebody has to watch whether the server is there.
-    fn wake_supervisor(&self) {
-        if self.resting.load(Ordering::Relaxed) && self.resting.swap(false, Ordering::AcqRel) {
-            self.news.notify_one();
-        }
-    }
-
-    /// Whoever waits looks at the engine again.
-    fn announce(&self, state: &State) {
-        if let Some(sticky) = state.engine.sticky() {
-            self.sticky.store(sticky.0, Ordering::Release);
-        }
-        self.announced.fetch_add(1, Ordering::Release);
-        if state.waiting > 0 {
-            self.changed.notify_all();
-        }
-    }
-
-    fn lose(&self, reason: String) {
-        let mut state = self.lock();
-        state.engine.handle_lost(Lost(reason));
-        self.announce(&state);
-        self.news.notify_one();
-    }
 }
 
 /// A session on a server. Dropping it closes the connection.

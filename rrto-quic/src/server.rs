@@ -3,16 +3,17 @@
 #[cfg(feature = "testing")]
 mod asynchronous;
 mod connection;
+mod listener;
 mod registry;
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use quinn::{Connection, Endpoint, ServerConfig};
+pub use listener::Listener;
+use quinn::Connection;
 use rrto_core::engine::server::Channel;
 use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::operator::Outcome;
@@ -23,12 +24,10 @@ use self::registry::Registry;
 use crate::coding::Coding;
 use crate::congestion::Congestion;
 use crate::hot::Hot;
-use crate::relay::{RelayAddress, Relayed, RoomKeyError};
+use crate::relay::RoomKeyError;
 use crate::signal::Signal;
 use crate::staging::Staging;
-use crate::system::{OperatingSystem, System};
 use crate::tls::{Credentials, CredentialsError};
-use crate::transport;
 
 /// How long an executor has nothing to do before what it executed is acknowledged.
 const IDLE_BEFORE_ACKNOWLEDGING: Duration = Duration::from_millis(2);
@@ -370,135 +369,5 @@ impl Drop for Session {
         }
         drop(state);
         self.shared.room.notify_waiters();
-    }
-}
-
-/// A bound UDP socket that is ready to serve.
-pub struct Listener {
-    system: Arc<dyn System>,
-    endpoint: Endpoint,
-    /// Without what depends on the peer.
-    server: ServerConfig,
-    idle_timeout: Duration,
-    limits: ServerLimits,
-    coding: Coding,
-    congestion: Congestion,
-    registry: Arc<Registry>,
-    max_connections: u32,
-    address: SocketAddr,
-}
-
-impl Listener {
-    /// Binds the socket and loads the credentials. Must be called in a tokio runtime.
-    ///
-    /// # Errors
-    /// Unusable credentials or address.
-    pub fn bind(config: ServeConfig) -> Result<Listener, ServeError> {
-        Listener::bind_on(Arc::new(OperatingSystem), config)
-    }
-
-    /// As [`Listener::bind`]; clients reach it through `relay` too, from when on that answers.
-    ///
-    /// # Errors
-    /// Unusable credentials, room's secret or address.
-    pub fn bind_behind(relay: &RelayAddress, config: ServeConfig) -> Result<Listener, ServeError> {
-        let relayed = Relayed::server(Arc::new(OperatingSystem), relay, &config.credentials)?;
-        Listener::bind_on(Arc::new(relayed), config)
-    }
-
-    /// As [`Listener::bind`], with `system`'s socket and threads.
-    ///
-    /// # Errors
-    /// Unusable credentials or address.
-    pub fn bind_on(system: Arc<dyn System>, config: ServeConfig) -> Result<Listener, ServeError> {
-        let server = config.credentials.server_config(config.max_connections)?;
-        let failed = |source| ServeError::Listen { address: config.listen, source };
-        let endpoint = transport::endpoint(&*system, config.listen, Some(server.clone())).map_err(failed)?;
-        let address = endpoint.local_addr().map_err(failed)?;
-        Ok(Listener {
-            system,
-            endpoint,
-            server,
-            idle_timeout: config.idle_timeout,
-            limits: config.limits,
-            coding: config.coding,
-            congestion: config.congestion,
-            registry: Arc::new(Registry::new(config.grace, config.max_waiting as usize)),
-            max_connections: config.max_connections,
-            address,
-        })
-    }
-
-    /// The bound address.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves until `shutdown` is ready; then tells every session and waits a moment for them to be told.
-    pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
-        let open = Arc::new(AtomicU32::new(0));
-        let hot = Arc::new(Hot::new());
-        let awake = hot.clone();
-        let awake = tokio::spawn(async move { awake.keep_awake().await });
-        let mut next_id = 0;
-        tokio::pin!(shutdown);
-        loop {
-            let incoming = tokio::select! {
-                () = &mut shutdown => break,
-                incoming = self.endpoint.accept() => incoming,
-            };
-            let Some(incoming) = incoming else { break };
-            if open.load(Ordering::Relaxed) >= self.max_connections {
-                incoming.refuse();
-                continue;
-            }
-            next_id += 1;
-            let place = Place::take(&open);
-            let mut server = self.server.clone();
-            server.transport_config(transport::parameters(
-                &*self.system,
-                incoming.remote_address(),
-                self.idle_timeout,
-                false,
-                true,
-                self.congestion,
-            ));
-            let incoming = (incoming, Arc::new(server));
-            let house = connection::House {
-                gate: gate.clone(),
-                limits: self.limits,
-                coding: self.coding,
-                registry: self.registry.clone(),
-                system: self.system.clone(),
-                hot: hot.clone(),
-            };
-            let served = connection::serve(next_id, incoming, house);
-            tokio::spawn(async move {
-                served.await;
-                drop(place);
-            });
-        }
-        for shared in self.registry.all() {
-            shared.end("the server is shutting down");
-        }
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
-        awake.abort();
-        self.endpoint.close(0u32.into(), b"the server is shutting down");
-    }
-}
-
-/// One of the connections that may be open, given back on drop.
-struct Place(Arc<AtomicU32>);
-
-impl Place {
-    fn take(open: &Arc<AtomicU32>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Place(open.clone())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -80,12 +80,22 @@ pub struct Rejected {
 /// Rejections kept for whoever asks; of more, the latest.
 const MAX_REJECTED: usize = 16;
 
+/// A program that has repeated nothing in so many logs' worth of operators is looked at less often.
+const FRUITLESS_LOGS: u64 = 4;
+
+/// Then the operators of one log in so many are recorded. A program whose inferences grow, as a language model's do, hardly
+/// pays for being looked at; one that begins to repeat itself is noticed a few seconds later.
+const LOOKED_AT_ONE_IN: u64 = 8;
+
 /// Finds the sequences in what a program does. Nothing in it knows of time, threads or the program's memory.
 #[derive(Debug)]
 pub struct Recorder {
     search: Search,
     memory: Memory,
     rejected: VecDeque<Rejected>,
+    log_operators: u64,
+    /// Operators since the last sequence was found, or the last operator that never is in one.
+    fruitless: u64,
 }
 
 impl Default for Recorder {
@@ -102,6 +112,8 @@ impl Recorder {
             search: Search::new(OperatorLog::new(limits.log_operators, log_bytes), limits.phrases),
             memory: Memory::default(),
             rejected: VecDeque::new(),
+            log_operators: limits.log_operators.max(1) as u64,
+            fruitless: 0,
         }
     }
 
@@ -109,7 +121,20 @@ impl Recorder {
     ///
     /// Takes amortised constant time, about that of hashing the operator: this is on the program's path.
     pub fn handle_operator(&mut self, lane: u32, operator: &Operator, waits: bool) {
-        self.search.handle_operator(lane, operator, waits);
+        // What makes or frees something may begin something new: another model, another shape.
+        self.fruitless = if operator.repeats() { self.fruitless + 1 } else { 0 };
+        if self.is_resting() {
+            // What is recorded later does not follow on it.
+            self.search.handle_break(lane);
+        } else {
+            self.search.handle_operator(lane, operator, waits);
+        }
+    }
+
+    /// Whether this operator is one of those that are left out.
+    fn is_resting(&self) -> bool {
+        let logs = self.fruitless / self.log_operators;
+        logs >= FRUITLESS_LOGS && !logs.is_multiple_of(LOOKED_AT_ONE_IN)
     }
 
     /// What `lane` does next does not follow on what it has done, and what it was in the middle of is no phrase: a
@@ -136,7 +161,10 @@ impl Recorder {
     pub fn poll_sequence(&mut self) -> Option<Found> {
         let candidate = self.search.poll_candidate()?;
         match verify(&candidate, self.search.log(), &self.memory) {
-            Ok(found) => Some(found),
+            Ok(found) => {
+                self.fruitless = 0;
+                Some(found)
+            }
             Err(why) => {
                 if self.rejected.len() >= MAX_REJECTED {
                     self.rejected.pop_front();

@@ -157,3 +157,25 @@ fn a_break_leaves_no_phrase() {
     }
     assert_eq!(why(&mut recorder), None);
 }
+
+#[test]
+fn a_program_that_repeats_nothing_is_looked_at_less_often_and_noticed_when_it_does() {
+    const OPERATORS: u64 = 1 << 10;
+    let mut recorder =
+        Recorder::new(RecorderLimits { log_operators: OPERATORS as usize, ..RecorderLimits::default() });
+    let mut looked_at = 0;
+    for round in 0..64 * OPERATORS {
+        record(&mut recorder, &[launch(round, &[round])]);
+        looked_at += u64::from(!recorder.is_resting());
+        assert_eq!(recorder.poll_sequence(), None);
+    }
+    assert!(looked_at < 16 * OPERATORS, "{looked_at}");
+    let inference = inference(30, &[]);
+    let most = (LOOKED_AT_ONE_IN + 1) * OPERATORS / inference.len() as u64;
+    let noticed = (0..most).find_map(|_| {
+        record(&mut recorder, &inference);
+        recorder.poll_sequence()
+    });
+    assert_eq!(noticed.map(|found| found.sequence.operators().to_vec()), Some(inference));
+    assert!(!recorder.is_resting());
+}
