@@ -30,9 +30,13 @@ use super::elf::{Header, Section, Sections};
 use super::sass::{self, INSTRUCTION_BYTES, Reads};
 use super::{Container, EntryKind, ImageError, Kind};
 
-/// The most ranges of one kernel, so that what a client is told stays small; what is beyond counts as read. The most
-/// that a kernel of PyTorch, cuDNN or cuBLAS has is 36.
-pub const MAX_UNREAD_RANGES: usize = 256;
+mod cases;
+mod effect;
+mod leftovers;
+mod worlds;
+
+use effect::Distance;
+pub use leftovers::{Case, Guard, Leftovers, MAX_LEFTOVER_PAIRS, MAX_UNREAD_RANGES, Word};
 
 /// Bytes of a constant bank: an offset in it has 16 bits.
 const BANK_BYTES: usize = 1 << 16;
@@ -49,6 +53,8 @@ pub struct Unread<'a> {
     pub block_bytes: u32,
     /// What of it is not read, in order; none touches the next. Or why that is not known.
     pub ranges: Result<Vec<Range>, Doubt>,
+    /// What is not read besides if words of the block have certain values.
+    pub guards: Vec<Guard>,
 }
 
 /// Why a whole parameter block counts as read.
@@ -84,18 +90,20 @@ struct Architecture {
     block_at: u32,
     /// Words of the driver's that are read for something else than the bank's address: offset and length.
     harmless: &'static [Range],
+    /// How BRA says how far.
+    distance: Distance,
 }
 
 /// The dimensions of grid and block, the windows of shared and local memory, and the stack.
 const LAUNCH: Range = (0, 0x30);
 
 /// Compute capability 8.x: also the descriptor of global memory. The address is at 0x40.
-const AMPERE: Architecture = Architecture { block_at: 0x160, harmless: &[LAUNCH, (0x118, 8)] };
+const AMPERE: Architecture = Architecture { block_at: 0x160, harmless: &[LAUNCH, (0x118, 8)], distance: Distance::Short };
 
 /// Compute capability 9.0: also whether there are clusters, and their dimensions, how many blocks are in one, and the
 /// descriptor. The address is at 0x198.
 const HOPPER: Architecture =
-    Architecture { block_at: 0x210, harmless: &[LAUNCH, (0x140, 0x28), (0x188, 4), (0x208, 8)] };
+    Architecture { block_at: 0x210, harmless: &[LAUNCH, (0x140, 0x28), (0x188, 4), (0x208, 8)], distance: Distance::Long };
 
 impl Architecture {
     /// That of a cubin's code.
@@ -106,9 +114,15 @@ impl Architecture {
             _ => None,
         }
     }
+
+    /// Whether reading this byte before the block says nothing about the block's address.
+    fn is_harmless(&self, at: u32) -> bool {
+        self.harmless.iter().any(|&(from, bytes)| (from..from + bytes).contains(&at))
+    }
 }
 
 /// What a kernel may read of constant bank 0.
+#[derive(Clone)]
 struct Bank {
     /// By byte, as far as it matters.
     read: Vec<bool>,
@@ -155,22 +169,25 @@ impl Bank {
         }
         let (drivers, block) =
             self.read.split_at_checked(architecture.block_at as usize).ok_or(Doubt::Layout)?;
-        let harmless =
-            |at: u32| architecture.harmless.iter().any(|&(from, bytes)| (from..from + bytes).contains(&at));
-        let mut words = (0..).zip(drivers).filter(|(at, read)| **read && !harmless(*at));
+        let mut words = (0..).zip(drivers).filter(|(at, read)| **read && !architecture.is_harmless(*at));
         if let Some((at, _)) = words.next() {
             return Err(Doubt::Address(at));
         }
-        let mut ranges: Vec<Range> = Vec::new();
-        for (at, _) in (0..).zip(block).filter(|(_, read)| !**read) {
-            match ranges.last_mut() {
-                Some((from, bytes)) if *from + *bytes == at => *bytes += 1,
-                _ => ranges.push((at, 1)),
-            }
-        }
-        ranges.truncate(MAX_UNREAD_RANGES);
-        Ok(ranges)
+        Ok(ranges(block.iter().map(|read| !read)))
     }
+}
+
+/// The bytes that are unread, in ranges.
+fn ranges(unread: impl Iterator<Item = bool>) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    for (at, _) in (0..).zip(unread).filter(|(_, unread)| *unread) {
+        match ranges.last_mut() {
+            Some((from, bytes)) if *from + *bytes == at => *bytes += 1,
+            _ => ranges.push((at, 1)),
+        }
+    }
+    ranges.truncate(MAX_UNREAD_RANGES);
+    ranges
 }
 
 /// What every kernel of `cubin` leaves unread, in the file's order. Kernels without parameters are not among them.
@@ -196,21 +213,31 @@ pub fn kernels(cubin: &[u8]) -> Result<Vec<Unread<'_>>, ImageError> {
             return Err(Doubt::Layout);
         }
         let function = functions.get(kernel.name).filter(|function| function.code.is_some());
-        let mut bank = shared.first(kernel.block_at as usize + kernel.block_bytes as usize);
-        function.ok_or(Doubt::Layout)?.scan(&mut bank);
-        bank.unread(architecture)
+        let function = function.ok_or(Doubt::Layout)?;
+        let elsewhere = shared.first(kernel.block_at as usize + kernel.block_bytes as usize);
+        let mut bank = elsewhere.clone();
+        function.scan(&mut bank);
+        let ranges = bank.unread(architecture);
+        let elsewhere = elsewhere.unread(architecture).unwrap_or_default();
+        let guards = match (function.doubt, function.code) {
+            (None, Some(code)) => cases::guards(code, architecture, kernel.block_bytes, &elsewhere, ranges.as_deref()),
+            _ => Vec::new(),
+        };
+        Ok((ranges, guards))
     };
     let with_block = layouts.iter().filter(|kernel| kernel.block_bytes > 0);
-    Ok(with_block
-        .map(|kernel| Unread { name: kernel.name, block_bytes: kernel.block_bytes, ranges: unread(kernel) })
-        .collect())
+    let all = with_block.map(|kernel| {
+        let (ranges, guards) = unread(kernel).unwrap_or_else(|doubt| (Err(doubt), Vec::new()));
+        Unread { name: kernel.name, block_bytes: kernel.block_bytes, ranges, guards }
+    });
+    Ok(all.collect())
 }
 
 /// What kernels leave unread in every cubin of `image` that has them; of kernels that are not named, nothing. None is
 /// named if there is anything else than cubins in it, because the driver may choose that. [`super::select`] leaves out
 /// what it cannot.
 #[must_use]
-pub fn unread(image: &[u8]) -> HashMap<String, Vec<Range>> {
+pub fn unread(image: &[u8]) -> HashMap<String, Leftovers> {
     let mut found = HashMap::new();
     let complete = match Kind::of(image) {
         Kind::Ptx => false,
@@ -223,7 +250,7 @@ pub fn unread(image: &[u8]) -> HashMap<String, Vec<Range>> {
 /// Why an image says nothing about what its kernels read.
 struct Unknown;
 
-fn add_container(found: &mut HashMap<String, Vec<Range>>, image: &[u8]) -> Result<(), Unknown> {
+fn add_container(found: &mut HashMap<String, Leftovers>, image: &[u8]) -> Result<(), Unknown> {
     for entry in Container::parse(image).map_err(|_| Unknown)?.entries() {
         let entry = entry.map_err(|_| Unknown)?;
         if entry.kind != EntryKind::Cubin {
@@ -234,14 +261,14 @@ fn add_container(found: &mut HashMap<String, Vec<Range>>, image: &[u8]) -> Resul
     Ok(())
 }
 
-/// Adds what the kernels of `cubin` leave unread. Of one that is there already, what both do.
-fn add(found: &mut HashMap<String, Vec<Range>>, cubin: &[u8]) -> Result<(), Unknown> {
+/// Adds what the kernels of `cubin` leave unread. Of one that is there already, what both always do.
+fn add(found: &mut HashMap<String, Leftovers>, cubin: &[u8]) -> Result<(), Unknown> {
     for kernel in kernels(cubin).map_err(|_| Unknown)? {
-        let ranges = kernel.ranges.unwrap_or_default();
+        let leftovers = Leftovers::new(kernel.ranges.unwrap_or_default(), kernel.guards);
         match found.get_mut(kernel.name) {
-            Some(other) => *other = common(other, &ranges),
+            Some(other) => *other = Leftovers::new(common(other.always(), leftovers.always()), Vec::new()),
             None => {
-                found.insert(kernel.name.to_owned(), ranges);
+                found.insert(kernel.name.to_owned(), leftovers);
             }
         }
     }
@@ -314,5 +341,7 @@ fn functions<'a>(cubin: &'a [u8]) -> Result<HashMap<&'a str, Function<'a>>, Imag
     Ok(functions)
 }
 
+#[cfg(test)]
+mod cases_tests;
 #[cfg(test)]
 mod tests;

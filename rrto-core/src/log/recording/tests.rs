@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::image::unread::Leftovers;
 use crate::operator::{Geometry, Handle, KernelInfo, Launch, Operator};
 
 fn launch(function: u64, params: Vec<u8>) -> Operator {
@@ -34,7 +35,7 @@ fn outcome() -> impl Strategy<Value = Summary> {
             Ok(Answer::Value(Value::Kernel(KernelInfo {
                 params: params.clone(),
                 attributes: vec![None, Some(-1)],
-                unread: params,
+                unread: Leftovers::new(params, Vec::new()),
             })))
         }),
     ]

@@ -6,7 +6,8 @@ use std::thread;
 
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::engine::Payload;
-use rrto_core::image::{self, Container, EntryKind, Kind, unread};
+use rrto_core::image::unread::{self, Leftovers};
+use rrto_core::image::{self, Container, EntryKind, Kind};
 use rrto_core::operator::{Handle, KernelInfo, Launch, MAX_PARAM_BYTES, Value};
 
 use super::context::{CudaContext, Step};
@@ -22,8 +23,8 @@ type Layouts = Option<HashMap<String, Params>>;
 #[derive(Default)]
 struct Facts {
     layouts: Layouts,
-    /// What of their parameter blocks they never read.
-    unread: HashMap<String, Vec<unread::Range>>,
+    /// What of their parameter blocks they do not read.
+    unread: HashMap<String, Leftovers>,
 }
 
 impl Facts {
@@ -69,7 +70,7 @@ pub(super) struct Kernel {
     /// How long a parameter block must be.
     param_bytes: usize,
     params: Params,
-    unread: Vec<unread::Range>,
+    unread: Leftovers,
     /// The module or library that it is gone with.
     owner: Handle,
 }
