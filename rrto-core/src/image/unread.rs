@@ -98,12 +98,16 @@ struct Architecture {
 const LAUNCH: Range = (0, 0x30);
 
 /// Compute capability 8.x: also the descriptor of global memory. The address is at 0x40.
-const AMPERE: Architecture = Architecture { block_at: 0x160, harmless: &[LAUNCH, (0x118, 8)], distance: Distance::Short };
+const AMPERE: Architecture =
+    Architecture { block_at: 0x160, harmless: &[LAUNCH, (0x118, 8)], distance: Distance::Short };
 
 /// Compute capability 9.0: also whether there are clusters, and their dimensions, how many blocks are in one, and the
 /// descriptor. The address is at 0x198.
-const HOPPER: Architecture =
-    Architecture { block_at: 0x210, harmless: &[LAUNCH, (0x140, 0x28), (0x188, 4), (0x208, 8)], distance: Distance::Long };
+const HOPPER: Architecture = Architecture {
+    block_at: 0x210,
+    harmless: &[LAUNCH, (0x140, 0x28), (0x188, 4), (0x208, 8)],
+    distance: Distance::Long,
+};
 
 impl Architecture {
     /// That of a cubin's code.
@@ -220,7 +224,9 @@ pub fn kernels(cubin: &[u8]) -> Result<Vec<Unread<'_>>, ImageError> {
         let ranges = bank.unread(architecture);
         let elsewhere = elsewhere.unread(architecture).unwrap_or_default();
         let guards = match (function.doubt, function.code) {
-            (None, Some(code)) => cases::guards(code, architecture, kernel.block_bytes, &elsewhere, ranges.as_deref()),
+            (None, Some(code)) => {
+                cases::guards(code, architecture, kernel.block_bytes, &elsewhere, ranges.as_deref())
+            }
             _ => Vec::new(),
         };
         Ok((ranges, guards))

@@ -34,8 +34,12 @@ pub(super) fn guards(
     }
     let follow = |worlds: &[World]| worlds::follow(code, architecture, block_bytes, worlds);
     let Some(found) = follow(&[]) else { return Vec::new() };
-    let words: Vec<Vec<World>> =
-        found.cuts.iter().map(|(word, cuts)| classes(*word, cuts)).filter(|classes| classes.len() <= MAX_CLASSES).collect();
+    let words: Vec<Vec<World>> = found
+        .cuts
+        .iter()
+        .map(|(word, cuts)| classes(*word, cuts))
+        .filter(|classes| classes.len() <= MAX_CLASSES)
+        .collect();
     let mut guards = Vec::new();
     for batch in batches(&words).into_iter().take(MAX_WALKS) {
         let worlds = batch.concat();

@@ -52,7 +52,13 @@ impl Op {
         let bits = |value: i64, at: u32, bits: u32| (value as u128 & ((1 << bits) - 1)) << at;
         let form = match self {
             Op::Load { to, at, bytes } => {
-                let width = match bytes { 1 => 0, 2 => 2, 4 => 4, 8 => 5, _ => 6 };
+                let width = match bytes {
+                    1 => 0,
+                    2 => 2,
+                    4 => 4,
+                    8 => 5,
+                    _ => 6,
+                };
                 0xb82 | put(to, 16) | put(255, 24) | put(BLOCK_AT + at, 38) | put(width, 73)
             }
             Op::Anything { to } => 0x919 | put(to, 16),
@@ -120,7 +126,14 @@ impl<'a> Thread<'a> {
     fn new(block: &'a [u8], anything: &'a [u32]) -> Self {
         let read = vec![false; block.len()];
         let predicates = std::array::from_fn(|number| number == 7);
-        Thread { block, registers: [0; 8], predicates, barriers: [0; 2], read, anything: anything.iter().cycle() }
+        Thread {
+            block,
+            registers: [0; 8],
+            predicates,
+            barriers: [0; 2],
+            read,
+            anything: anything.iter().cycle(),
+        }
     }
 
     fn load(&mut self, at: u32, bytes: u32) -> u32 {
@@ -170,7 +183,8 @@ impl<'a> Thread<'a> {
                     self.decide(to, compared(self.registers[register as usize], right, holds, false));
                 }
                 Op::Table { to, table, of } => {
-                    let row = of.iter().fold(0, |row, predicate| row << 1 | u32::from(self.holds(*predicate)));
+                    let row =
+                        of.iter().fold(0, |row, predicate| row << 1 | u32::from(self.holds(*predicate)));
                     self.decide(to, table >> row & 1 == 1);
                 }
                 Op::Branch { target, and } if self.holds(and) => at = target,

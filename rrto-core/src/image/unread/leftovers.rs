@@ -138,7 +138,8 @@ impl Leftovers {
             }
             guards.push(Guard { word, cases });
         }
-        (rest.is_empty() && always.len() <= MAX_UNREAD_RANGES).then(|| Leftovers { always: always.to_vec(), guards })
+        (rest.is_empty() && always.len() <= MAX_UNREAD_RANGES)
+            .then(|| Leftovers { always: always.to_vec(), guards })
     }
 }
 

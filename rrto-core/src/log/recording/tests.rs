@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::image::unread::Leftovers;
 use crate::operator::{Geometry, Handle, KernelInfo, Launch, Operator};
 
 fn launch(function: u64, params: Vec<u8>) -> Operator {
@@ -33,9 +32,9 @@ fn outcome() -> impl Strategy<Value = Summary> {
         any::<u32>().prop_map(|error| Err(CuResult(error))),
         proptest::collection::vec(any::<(u32, u32)>(), 0..4).prop_map(|params| {
             Ok(Answer::Value(Value::Kernel(KernelInfo {
-                params: params.clone(),
+                params,
                 attributes: vec![None, Some(-1)],
-                unread: Leftovers::new(params, Vec::new()),
+                ..KernelInfo::default()
             })))
         }),
     ]

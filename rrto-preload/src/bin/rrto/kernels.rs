@@ -85,9 +85,7 @@ fn as_json(kernel: &Unread<'_>) -> Value {
         Err(doubt) => (&[][..], Some(doubt.to_string())),
     };
     let case = |case: &Case| json!({ "from": case.from, "to": case.to, "unread": case.ranges });
-    let guard = |Guard { word, cases }: &Guard| {
-        json!({ "at": word.at, "bytes": word.bytes, "cases": cases.iter().map(case).collect::<Vec<_>>() })
-    };
+    let guard = |Guard { word, cases }: &Guard| json!({ "at": word.at, "bytes": word.bytes, "cases": cases.iter().map(case).collect::<Vec<_>>() });
     json!({
         "name": kernel.name, "block_bytes": kernel.block_bytes, "unread": ranges, "doubt": doubt,
         "guards": kernel.guards.iter().map(guard).collect::<Vec<_>>(),
@@ -147,7 +145,12 @@ impl Summary {
     fn text(&self) -> String {
         let mut text = format!(
             "{} cubins, {} kernels, {} with unread bytes, {} with more for some values; {} of {} bytes unread always\n",
-            self.cubins, self.kernels, self.with_unread, self.with_guards, self.unread_bytes, self.block_bytes
+            self.cubins,
+            self.kernels,
+            self.with_unread,
+            self.with_guards,
+            self.unread_bytes,
+            self.block_bytes
         );
         for (doubt, kernels) in &self.doubts {
             text += &format!("{kernels} all read, because {doubt}\n");
@@ -197,7 +200,8 @@ mod tests {
                 cubin_with_code(architecture, std::slice::from_ref(&kernel), std::slice::from_ref(&section));
             let kernels = unread::kernels(&cubin).unwrap();
             assert_eq!(as_text(&kernels[0]), text);
-            let wanted = json!({ "name": "k", "block_bytes": 16, "unread": unread, "doubt": doubt, "guards": [] });
+            let wanted =
+                json!({ "name": "k", "block_bytes": 16, "unread": unread, "doubt": doubt, "guards": [] });
             assert_eq!(as_json(&kernels[0]), wanted);
             summary.count(&kernels);
         }
