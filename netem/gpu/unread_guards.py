@@ -189,8 +189,9 @@ class Walk:
         if destination is None or destination in ("RZ", "URZ"):
             return
         prefix, first = re.fullmatch(r"(U?R)(\d+)", destination).groups()
-        wide = set(modifiers) & {"64", "128", "WIDE", "F64", "S64", "U64", "RCP64H"} or name[0] == "D" or name in ("LDSM", "HMMA", "IMMA", "CS2R")
-        for step in range(4 if wide and not pair else 2 if pair else 1):
+        double = set(modifiers) & {"64", "WIDE", "F64", "S64", "U64"} or name[0] == "D" or name == "CS2R"
+        many = "128" in modifiers or name in ("LDSM", "HMMA", "IMMA")
+        for step in range(4 if many else 2 if double else 1):
             state.pop(f"{prefix}{int(first) + step}", None)
         for step, part in enumerate(pair or [value]):
             if part is not UNKNOWN:

@@ -13,6 +13,9 @@
 //! (`__grid_constant__`, `cvta.param`, descriptors for the tensor memory accelerator), so a kernel that reads this
 //! word, or any that is not known to be something else, may read all of them.
 //!
+//! Some bytes are read only if a word of the same block says so: a count of dimensions, a flag. Such a word is a
+//! [`Guard`], and `cases` finds them by following the code (`worlds`) with what its instructions do (`effect`).
+//!
 //! # What it was compared on
 //!
 //! With every constant operand that `nvdisasm` 13.5 prints, by `netem/gpu/unread.py` in November 2026: 22,815 kernels
