@@ -25,20 +25,23 @@
 //! sm_86. The disassembler does not show everything: it calls a texture instruction's parameter a plain number, and
 //! the driver's words have no names. These were found with small kernels in PTX, compiled by ptxas 12.9.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use super::ImageError;
 use super::bytes::slice;
 use super::cubin::{self, Budget, KernelParams};
 use super::elf::{Header, Section, Sections};
 use super::sass::{self, INSTRUCTION_BYTES, Reads};
-use super::{Container, EntryKind, ImageError, Kind};
 
 mod cases;
 mod effect;
+mod kernels;
 mod leftovers;
 mod worlds;
 
 use effect::Distance;
+pub use kernels::Kernels;
 pub use leftovers::{Case, Guard, Leftovers, MAX_LEFTOVER_PAIRS, MAX_UNREAD_RANGES, Word};
 
 /// Bytes of a constant bank: an offset in it has 16 bits.
@@ -112,10 +115,13 @@ const HOPPER: Architecture = Architecture {
     distance: Distance::Long,
 };
 
+/// The compute capabilities whose code is followed for guards: those for which that was compared with a disassembler.
+const FOLLOWED: [u32; 4] = [80, 86, 89, 90];
+
 impl Architecture {
-    /// That of a cubin's code.
-    fn of(header: &Header) -> Option<Self> {
-        match header.architecture()? {
+    /// That of a compute capability's code.
+    fn of(number: u32) -> Option<Self> {
+        match number {
             80 | 86 | 87 | 89 => Some(AMPERE),
             90 => Some(HOPPER),
             _ => None,
@@ -203,9 +209,54 @@ fn ranges(unread: impl Iterator<Item = bool>) -> Vec<Range> {
 /// If it is not a cubin, its sections are not what the format says, or it is of a kind that is made into code by the
 /// driver.
 pub fn kernels(cubin: &[u8]) -> Result<Vec<Unread<'_>>, ImageError> {
+    Ok(scan(cubin)?.into_iter().map(Scanned::follow).collect())
+}
+
+/// What is known about a kernel before its code is followed.
+struct Scanned<'a> {
+    name: &'a str,
+    block_bytes: u32,
+    ranges: Result<Vec<Range>, Doubt>,
+    /// What to follow; nothing if that would lead to no guards.
+    code: Option<Code<'a>>,
+}
+
+impl<'a> Scanned<'a> {
+    fn follow(self) -> Unread<'a> {
+        let Scanned { name, block_bytes, ranges, code } = self;
+        let guards = code.map(|code| code.guards(&ranges)).unwrap_or_default();
+        Unread { name, block_bytes, ranges, guards }
+    }
+}
+
+/// A kernel's code, to be followed.
+struct Code<'a> {
+    instructions: Cow<'a, [u8]>,
+    architecture: Architecture,
+    block_bytes: u32,
+    /// What no other function reads that the kernel may call.
+    elsewhere: Vec<Range>,
+}
+
+impl Code<'_> {
+    fn guards(&self, always: &Result<Vec<Range>, Doubt>) -> Vec<Guard> {
+        let Code { instructions, architecture, block_bytes, elsewhere } = self;
+        cases::guards(instructions, *architecture, *block_bytes, elsewhere, always.as_deref())
+    }
+
+    /// The same, beyond the cubin.
+    fn keep(self) -> Code<'static> {
+        Code { instructions: Cow::Owned(self.instructions.into_owned()), ..self }
+    }
+}
+
+/// The same as [`kernels`], without following their code.
+fn scan(cubin: &[u8]) -> Result<Vec<Scanned<'_>>, ImageError> {
     let layouts = cubin::kernels(cubin)?;
     let functions = functions(cubin)?;
-    let architecture = Architecture::of(&Header::parse(cubin)?);
+    let number = Header::parse(cubin)?.architecture();
+    let architecture = number.and_then(Architecture::of);
+    let is_followed = number.is_some_and(|number| FOLLOWED.contains(&number));
 
     // What is not certainly a kernel may be called by any of them.
     let mut shared = Bank::new(BANK_BYTES);
@@ -214,87 +265,39 @@ pub fn kernels(cubin: &[u8]) -> Result<Vec<Unread<'_>>, ImageError> {
     for (_, function) in functions.iter().filter(|(name, _)| !own.contains(*name)) {
         function.scan(&mut shared);
     }
-    let unread = |kernel: &KernelParams<'_>| {
+    let look = |kernel: &KernelParams<'_>| {
         let architecture = architecture.ok_or(Doubt::Architecture)?;
         if kernel.block_at != architecture.block_at {
             return Err(Doubt::Layout);
         }
-        let function = functions.get(kernel.name).filter(|function| function.code.is_some());
-        let function = function.ok_or(Doubt::Layout)?;
+        let function = functions.get(kernel.name).ok_or(Doubt::Layout)?;
+        let code = function.code.ok_or(Doubt::Layout)?;
         let elsewhere = shared.first(kernel.block_at as usize + kernel.block_bytes as usize);
         let mut bank = elsewhere.clone();
         function.scan(&mut bank);
-        let ranges = bank.unread(architecture);
         let elsewhere = elsewhere.unread(architecture).unwrap_or_default();
-        let guards = match (function.doubt, function.code) {
-            (None, Some(code)) => {
-                cases::guards(code, architecture, kernel.block_bytes, &elsewhere, ranges.as_deref())
-            }
-            _ => Vec::new(),
-        };
-        Ok((ranges, guards))
+        let code = (is_followed && function.doubt.is_none() && !elsewhere.is_empty()).then(|| Code {
+            instructions: Cow::Borrowed(code),
+            architecture,
+            block_bytes: kernel.block_bytes,
+            elsewhere,
+        });
+        Ok((bank.unread(architecture), code))
     };
     let with_block = layouts.iter().filter(|kernel| kernel.block_bytes > 0);
     let all = with_block.map(|kernel| {
-        let (ranges, guards) = unread(kernel).unwrap_or_else(|doubt| (Err(doubt), Vec::new()));
-        Unread { name: kernel.name, block_bytes: kernel.block_bytes, ranges, guards }
+        let (ranges, code) = look(kernel).unwrap_or_else(|doubt| (Err(doubt), None));
+        Scanned { name: kernel.name, block_bytes: kernel.block_bytes, ranges, code }
     });
     Ok(all.collect())
 }
 
-/// What kernels leave unread in every cubin of `image` that has them; of kernels that are not named, nothing. None is
-/// named if there is anything else than cubins in it, because the driver may choose that. [`super::select`] leaves out
-/// what it cannot.
+/// What the analysis takes an instruction of compute capability `architecture` to do, for comparing it with a
+/// disassembler; nothing if there is no analysis of its code.
 #[must_use]
-pub fn unread(image: &[u8]) -> HashMap<String, Leftovers> {
-    let mut found = HashMap::new();
-    let complete = match Kind::of(image) {
-        Kind::Ptx => false,
-        Kind::Cubin => add(&mut found, image).is_ok(),
-        Kind::Container => add_container(&mut found, image).is_ok(),
-    };
-    if complete { found } else { HashMap::new() }
-}
-
-/// Why an image says nothing about what its kernels read.
-struct Unknown;
-
-fn add_container(found: &mut HashMap<String, Leftovers>, image: &[u8]) -> Result<(), Unknown> {
-    for entry in Container::parse(image).map_err(|_| Unknown)?.entries() {
-        let entry = entry.map_err(|_| Unknown)?;
-        if entry.kind != EntryKind::Cubin {
-            return Err(Unknown);
-        }
-        add(found, &entry.image().map_err(|_| Unknown)?)?;
-    }
-    Ok(())
-}
-
-/// Adds what the kernels of `cubin` leave unread. Of one that is there already, what both always do.
-fn add(found: &mut HashMap<String, Leftovers>, cubin: &[u8]) -> Result<(), Unknown> {
-    for kernel in kernels(cubin).map_err(|_| Unknown)? {
-        let leftovers = Leftovers::new(kernel.ranges.unwrap_or_default(), kernel.guards);
-        match found.get_mut(kernel.name) {
-            Some(other) => *other = Leftovers::new(common(other.always(), leftovers.always()), Vec::new()),
-            None => {
-                found.insert(kernel.name.to_owned(), leftovers);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What is in both of two ordered lists.
-fn common(one: &[Range], other: &[Range]) -> Vec<Range> {
-    let both = |&(at, bytes): &Range| {
-        let overlap = move |&(other_at, other_bytes): &Range| {
-            let from = at.max(other_at);
-            let to = (at + bytes).min(other_at + other_bytes);
-            (from < to).then(|| (from, to - from))
-        };
-        other.iter().filter_map(overlap)
-    };
-    one.iter().flat_map(both).take(MAX_UNREAD_RANGES).collect()
+pub fn effect(instruction: u128, architecture: u32) -> Option<impl std::fmt::Debug> {
+    let Architecture { distance, .. } = Architecture::of(architecture)?;
+    Some(effect::Effect::of(instruction, distance))
 }
 
 /// Prefix of the section with a function's code, before its name.

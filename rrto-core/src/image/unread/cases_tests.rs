@@ -208,7 +208,7 @@ fn leftovers(program: &[(Op, P)]) -> Leftovers {
     let params = vec![Param { offset: 0, bytes: BLOCK_BYTES }];
     let kernel = KernelParams { name: "k", params, block_bytes: BLOCK_BYTES, block_at: BLOCK_AT };
     let cubin = cubin_with_code(90, &[kernel], &[(".text.k".to_owned(), code.collect())]);
-    unread(&cubin).remove("k").unwrap()
+    Kernels::of(&cubin).leftovers("k")
 }
 
 fn always(ops: impl IntoIterator<Item = Op>) -> Vec<(Op, P)> {
@@ -270,6 +270,39 @@ fn a_flag_guards_what_is_loaded_if_it_is_set() {
         found.clear(&mut short);
         assert!(short.iter().enumerate().all(|(at, byte)| (*byte == 7) == (at == 5 || at >= 8)));
     }
+}
+
+/// What changes an operand or decides when an instruction is executed is not lost sight of. By the disassembler, in
+/// libraries of NVIDIA's and PyTorch's.
+#[test]
+fn instructions_do_what_is_printed_of_them() {
+    use super::effect::{Effect, Flow, Predicate, Source, Writes};
+    let effect = |instruction, architecture: Architecture| Effect::of(instruction, architecture.distance);
+    let is_unknown = |effect: Effect| match effect.writes {
+        Writes::Value { from, .. } => from == Source::Unknown,
+        writes => matches!(writes, Writes::Something { .. }),
+    };
+    for (what, architecture, instruction) in [
+        ("IMAD.MOV R15, RZ, RZ, -c[0x0][0x3a8]", AMPERE, 0x000f_e200_078e_02ff_8000_ea00_ff0f_4624_u128),
+        ("IMAD R49, RZ, RZ, -UR10", HOPPER, 0x000f_e400_0f8e_02ff_8000_000a_ff31_7e24),
+        ("LDC.U8 R0, c[0x0][R8+0x810]", HOPPER, 0x001e_2200_0000_0000_0002_0400_0800_7b82),
+    ] {
+        assert!(is_unknown(effect(instruction, architecture)), "{what}");
+    }
+    let moved = effect(0x000f_e200_078e_00ff_0000_ea00_ff0f_7624, AMPERE);
+    let constant = Source::Constant { at: 0x3a8, bytes: 4 };
+    assert!(matches!(moved.writes, Writes::Value { from, .. } if from == constant), "IMAD.MOV.U32");
+
+    // @!UP0 SYNCS.EXCH.64 URZ, [UR6+0xa0], UR4, which looks like @!P0.
+    assert_eq!(effect(0x0045_2200_0800_0100_0000_a004_063f_85b2, HOPPER).when, None);
+    // @!P0 EXIT
+    let when = Some(Predicate { number: 0, negated: true });
+    assert_eq!(effect(0x000f_ea00_0380_0000_0000_0000_0000_894d, HOPPER).when, when);
+
+    // LEPC R20, of the instruction after the next, and ENDCOLLECTIVE.
+    assert_eq!(effect(0x000f_ce00_0000_0000_0000_0000_1014_794e, HOPPER).flow, Flow::Call { by: 16 });
+    assert_eq!(effect(0x000f_ce00_0000_0000_0000_0000_2014_794e, HOPPER).flow, Flow::Lost);
+    assert_eq!(effect(0x00ef_e200_0380_0000_0000_0000_0000_791b, HOPPER).flow, Flow::Lost);
 }
 
 #[test]

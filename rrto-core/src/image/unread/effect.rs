@@ -292,8 +292,10 @@ impl Effect {
         let kind = KIND_OF.get(usize::from(operation)).copied().unwrap_or(Kind::Everything);
         let uniform = UNIFORM_PREDICATE.contains(&operation);
         let when = Predicate::of(instruction, 12, uniform);
-        // S2UR's was not seen.
-        let is_known = uniform || !(UNIFORM_OPERATIONS.contains(&operation) || operation == 0x1c3);
+        // Of what is in no table it may be a uniform one, as that of SYNCS is. S2UR's was not seen.
+        let is_in_table = !matches!(kind, Kind::Everything) || CONTROL.contains(&operation);
+        let is_known =
+            uniform || (is_in_table && !UNIFORM_OPERATIONS.contains(&operation) && operation != 0x1c3);
         Effect {
             when: (is_known || when.number % UNIFORM == ALWAYS).then_some(when),
             flow: flow(instruction, distance),
@@ -321,14 +323,16 @@ fn flow(instruction: u128, distance: Distance) -> Flow {
         0x94d if is_zero(instruction, (16, 87)) && is_zero(instruction, (91, 105)) => Flow::Exit { and },
         0x945 => Flow::Meet { barrier, by: words * 4 },
         0x941 => Flow::Sync { barrier },
-        // LEPC: the address is one that a call returns to.
-        0x94e => Flow::Call { by: words * 4 },
+        // LEPC: the address is one that a call returns to. It was seen for the call that follows only.
+        0x94e if field(instruction, 24, 8) == 16 && is_zero(instruction, (32, 87)) => Flow::Call { by: 16 },
         // CALL.ABS: what the driver has, such as the end of a failed assertion. It returns to here or as LEPC says.
         0x343 => Flow::Call { by: 0 },
         // BREAK, YIELD, NANOSLEEP, BMOV
         0x942 | 0x946 | 0x95d | 0x355 | 0x356 | 0x956 => Flow::Next,
         // WARPSYNC, but for the manner that names an address.
         0x348 | 0x948 if is_zero(instruction, (80, 87)) && is_zero(instruction, (91, 105)) => Flow::Next,
+        // ENDCOLLECTIVE
+        0x91b => Flow::Lost,
         other if CONTROL.contains(&(other as u16 & 0x1ff)) => Flow::Lost,
         _ => Flow::Next,
     }
@@ -369,25 +373,36 @@ fn writes(instruction: u128, kind: Kind, uniform: bool) -> Writes {
             let to = Place::uniform(field(instruction, 16, 6));
             Writes::Something { to, words: 1, predicates: [first, first + UNIFORM] }
         }
-        Kind::Load => load(instruction, to),
+        Kind::Load => load(instruction, to, uniform),
     }
 }
 
 /// The second operand. Of uniform operations, registers are uniform.
 fn second(instruction: u128, uniform: bool) -> Source {
     match field(instruction, 9, 3) {
-        1 if uniform => Source::Place(Place::uniform(field(instruction, 32, 6))),
-        1 => Source::Place(Place::register(field(instruction, 32, 8))),
+        1 if !uniform => register(instruction),
+        1 | 6 => uniform_register(instruction),
         4 => Source::Number(field(instruction, 32, 32)),
         5 => constant(instruction, 4),
-        6 => Source::Place(Place::uniform(field(instruction, 32, 6))),
         _ => Source::Unknown,
     }
 }
 
-/// A constant operand of so many bytes.
+/// A register as the second operand. The bits after its number change its sign, or take a part of it.
+fn register(instruction: u128) -> Source {
+    let is_plain = is_zero(instruction, (40, 64));
+    if is_plain { Source::Place(Place::register(field(instruction, 32, 8))) } else { Source::Unknown }
+}
+
+/// The same of a uniform one.
+fn uniform_register(instruction: u128) -> Source {
+    let is_plain = is_zero(instruction, (38, 64));
+    if is_plain { Source::Place(Place::uniform(field(instruction, 32, 6))) } else { Source::Unknown }
+}
+
+/// A constant operand of so many bytes. The bits after its bank change its sign.
 fn constant(instruction: u128, bytes: u32) -> Source {
-    let is_parameter = field(instruction, 54, 5) == 0 && field(instruction, 91, 1) == 0;
+    let is_parameter = is_zero(instruction, (54, 64)) && field(instruction, 91, 1) == 0;
     let at = field(instruction, 38, 16);
     if is_parameter { Source::Constant { at, bytes } } else { Source::Unknown }
 }
@@ -401,15 +416,19 @@ fn addend(instruction: u128) -> Option<Source> {
     let (factor, from) = match form {
         1 => (field(instruction, 32, 8), Source::Place(Place::register(field(instruction, 64, 8)))),
         3 => (field(instruction, 64, 8), constant(instruction, 4)),
-        7 => (field(instruction, 64, 8), Source::Place(Place::uniform(field(instruction, 32, 6)))),
+        7 => (field(instruction, 64, 8), uniform_register(instruction)),
         _ => return None,
     };
     let no_predicates = field(instruction, 80, 11) == 0x78e;
     (is_plain && no_predicates && first == ZERO && factor == ZERO).then_some(from)
 }
 
-/// LDC and ULDC. Those by index are doubts already.
-fn load(instruction: u128, to: Place) -> Writes {
+/// LDC and ULDC.
+fn load(instruction: u128, to: Place, uniform: bool) -> Writes {
+    let is_indexed = field(instruction, 24, 8) != if uniform { 0 } else { ZERO };
+    if is_indexed || field(instruction, 78, 2) != 0 {
+        return Writes::Something { to, words: MANY, predicates: [ALWAYS; 2] };
+    }
     let at = |bytes| constant(instruction, bytes);
     match (field(instruction, 73, 3), constant(instruction, 4)) {
         (0, _) => Writes::Value { to, from: at(1) },

@@ -24,13 +24,13 @@ type Layouts = Option<HashMap<String, Params>>;
 struct Facts {
     layouts: Layouts,
     /// What of their parameter blocks they do not read.
-    unread: HashMap<String, Leftovers>,
+    unread: unread::Kernels,
 }
 
 impl Facts {
     fn of(image: &[u8], driver_tells_params: bool) -> Self {
         let layouts = (!driver_tells_params).then(|| layouts(image));
-        Facts { layouts, unread: unread::unread(image) }
+        Facts { layouts, unread: unread::Kernels::of(image) }
     }
 }
 
@@ -209,7 +209,7 @@ fn kernel(driver: &Driver, function: Function, name: &str, facts: &Facts, owner:
     let params = params(driver, &function, name, facts)?;
     let ends = params.iter().map(|(offset, bytes)| *offset as usize + *bytes as usize);
     let param_bytes = ends.max().unwrap_or(0);
-    let unread = facts.unread.get(name).cloned().unwrap_or_default();
+    let unread = facts.unread.leftovers(name);
     Ok(Kernel { function, param_bytes, params, unread, owner })
 }
 
