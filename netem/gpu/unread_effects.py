@@ -4,7 +4,7 @@ them: what each writes, when, what it compares, and where it leads. Needs no GPU
 
     unread_effects.py --effects BIN --nvdisasm BIN --architecture SM INSTRUCTIONS ...
 
-INSTRUCTIONS are files of raw machine code for that architecture, as `unread_sample` makes them from cubins. An
+INSTRUCTIONS are files of raw machine code for that architecture, such as cubins' sections or a sample of them. An
 instruction that the analysis takes to write everything, or to lead anywhere, is right anyway; one that writes more than
 it is said to is wrong. Prints counts by name, and what is wrong; fails if anything is."""
 

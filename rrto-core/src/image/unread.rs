@@ -115,8 +115,9 @@ const HOPPER: Architecture = Architecture {
     distance: Distance::Long,
 };
 
-/// The compute capabilities whose code is followed for guards: those for which that was compared with a disassembler.
-const FOLLOWED: [u32; 4] = [80, 86, 89, 90];
+/// The compute capabilities whose code is followed for guards: those for which that was compared with a disassembler on
+/// more than a thousand kernels.
+const FOLLOWED: [u32; 2] = [80, 90];
 
 impl Architecture {
     /// That of a compute capability's code.
@@ -276,7 +277,7 @@ fn scan(cubin: &[u8]) -> Result<Vec<Scanned<'_>>, ImageError> {
         let mut bank = elsewhere.clone();
         function.scan(&mut bank);
         let elsewhere = elsewhere.unread(architecture).unwrap_or_default();
-        let code = (is_followed && function.doubt.is_none() && !elsewhere.is_empty()).then(|| Code {
+        let code = (is_followed && function.doubt.is_none() && !elsewhere.is_empty()).then_some(Code {
             instructions: Cow::Borrowed(code),
             architecture,
             block_bytes: kernel.block_bytes,
