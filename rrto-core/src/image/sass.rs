@@ -155,8 +155,8 @@ fn loaded(instruction: u128) -> u32 {
     }
 }
 
-/// The number in `bits` bits from bit `at` on.
+/// The number in `bits` bits from bit `at` on, at most 32.
 #[inline]
-fn field(instruction: u128, at: u32, bits: u32) -> u32 {
-    (instruction >> at) as u32 & ((1 << bits) - 1)
+pub(super) fn field(instruction: u128, at: u32, bits: u32) -> u32 {
+    ((instruction >> at) as u64 & ((1 << bits) - 1)) as u32
 }

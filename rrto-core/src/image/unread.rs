@@ -13,6 +13,9 @@
 //! (`__grid_constant__`, `cvta.param`, descriptors for the tensor memory accelerator), so a kernel that reads this
 //! word, or any that is not known to be something else, may read all of them.
 //!
+//! Some bytes are read only if a word of the same block says so: a count of dimensions, a flag. Such a word is a
+//! [`Guard`], and `cases` finds them by following the code (`worlds`) with what its instructions do (`effect`).
+//!
 //! # What it was compared on
 //!
 //! With every constant operand that `nvdisasm` 13.5 prints, by `netem/gpu/unread.py` in November 2026: 22,815 kernels
@@ -22,17 +25,24 @@
 //! sm_86. The disassembler does not show everything: it calls a texture instruction's parameter a plain number, and
 //! the driver's words have no names. These were found with small kernels in PTX, compiled by ptxas 12.9.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use super::ImageError;
 use super::bytes::slice;
 use super::cubin::{self, Budget, KernelParams};
 use super::elf::{Header, Section, Sections};
 use super::sass::{self, INSTRUCTION_BYTES, Reads};
-use super::{Container, EntryKind, ImageError, Kind};
 
-/// The most ranges of one kernel, so that what a client is told stays small; what is beyond counts as read. The most
-/// that a kernel of PyTorch, cuDNN or cuBLAS has is 36.
-pub const MAX_UNREAD_RANGES: usize = 256;
+mod cases;
+mod effect;
+mod kernels;
+mod leftovers;
+mod worlds;
+
+use effect::Distance;
+pub use kernels::Kernels;
+pub use leftovers::{Case, Guard, Leftovers, MAX_LEFTOVER_PAIRS, MAX_UNREAD_RANGES, Word};
 
 /// Bytes of a constant bank: an offset in it has 16 bits.
 const BANK_BYTES: usize = 1 << 16;
@@ -49,6 +59,8 @@ pub struct Unread<'a> {
     pub block_bytes: u32,
     /// What of it is not read, in order; none touches the next. Or why that is not known.
     pub ranges: Result<Vec<Range>, Doubt>,
+    /// What is not read besides if words of the block have certain values.
+    pub guards: Vec<Guard>,
 }
 
 /// Why a whole parameter block counts as read.
@@ -84,31 +96,47 @@ struct Architecture {
     block_at: u32,
     /// Words of the driver's that are read for something else than the bank's address: offset and length.
     harmless: &'static [Range],
+    /// How BRA says how far.
+    distance: Distance,
 }
 
 /// The dimensions of grid and block, the windows of shared and local memory, and the stack.
 const LAUNCH: Range = (0, 0x30);
 
 /// Compute capability 8.x: also the descriptor of global memory. The address is at 0x40.
-const AMPERE: Architecture = Architecture { block_at: 0x160, harmless: &[LAUNCH, (0x118, 8)] };
+const AMPERE: Architecture =
+    Architecture { block_at: 0x160, harmless: &[LAUNCH, (0x118, 8)], distance: Distance::Short };
 
 /// Compute capability 9.0: also whether there are clusters, and their dimensions, how many blocks are in one, and the
 /// descriptor. The address is at 0x198.
-const HOPPER: Architecture =
-    Architecture { block_at: 0x210, harmless: &[LAUNCH, (0x140, 0x28), (0x188, 4), (0x208, 8)] };
+const HOPPER: Architecture = Architecture {
+    block_at: 0x210,
+    harmless: &[LAUNCH, (0x140, 0x28), (0x188, 4), (0x208, 8)],
+    distance: Distance::Long,
+};
+
+/// The compute capabilities whose code is followed for guards: those for which that was compared with a disassembler on
+/// more than a thousand kernels.
+const FOLLOWED: [u32; 2] = [80, 90];
 
 impl Architecture {
-    /// That of a cubin's code.
-    fn of(header: &Header) -> Option<Self> {
-        match header.architecture()? {
+    /// That of a compute capability's code.
+    fn of(number: u32) -> Option<Self> {
+        match number {
             80 | 86 | 87 | 89 => Some(AMPERE),
             90 => Some(HOPPER),
             _ => None,
         }
     }
+
+    /// Whether reading this byte before the block says nothing about the block's address.
+    fn is_harmless(&self, at: u32) -> bool {
+        self.harmless.iter().any(|&(from, bytes)| (from..from + bytes).contains(&at))
+    }
 }
 
 /// What a kernel may read of constant bank 0.
+#[derive(Clone)]
 struct Bank {
     /// By byte, as far as it matters.
     read: Vec<bool>,
@@ -155,22 +183,25 @@ impl Bank {
         }
         let (drivers, block) =
             self.read.split_at_checked(architecture.block_at as usize).ok_or(Doubt::Layout)?;
-        let harmless =
-            |at: u32| architecture.harmless.iter().any(|&(from, bytes)| (from..from + bytes).contains(&at));
-        let mut words = (0..).zip(drivers).filter(|(at, read)| **read && !harmless(*at));
+        let mut words = (0..).zip(drivers).filter(|(at, read)| **read && !architecture.is_harmless(*at));
         if let Some((at, _)) = words.next() {
             return Err(Doubt::Address(at));
         }
-        let mut ranges: Vec<Range> = Vec::new();
-        for (at, _) in (0..).zip(block).filter(|(_, read)| !**read) {
-            match ranges.last_mut() {
-                Some((from, bytes)) if *from + *bytes == at => *bytes += 1,
-                _ => ranges.push((at, 1)),
-            }
-        }
-        ranges.truncate(MAX_UNREAD_RANGES);
-        Ok(ranges)
+        Ok(ranges(block.iter().map(|read| !read)))
     }
+}
+
+/// The bytes that are unread, in ranges.
+fn ranges(unread: impl Iterator<Item = bool>) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    for (at, _) in (0..).zip(unread).filter(|(_, unread)| *unread) {
+        match ranges.last_mut() {
+            Some((from, bytes)) if *from + *bytes == at => *bytes += 1,
+            _ => ranges.push((at, 1)),
+        }
+    }
+    ranges.truncate(MAX_UNREAD_RANGES);
+    ranges
 }
 
 /// What every kernel of `cubin` leaves unread, in the file's order. Kernels without parameters are not among them.
@@ -179,9 +210,54 @@ impl Bank {
 /// If it is not a cubin, its sections are not what the format says, or it is of a kind that is made into code by the
 /// driver.
 pub fn kernels(cubin: &[u8]) -> Result<Vec<Unread<'_>>, ImageError> {
+    Ok(scan(cubin)?.into_iter().map(Scanned::follow).collect())
+}
+
+/// What is known about a kernel before its code is followed.
+struct Scanned<'a> {
+    name: &'a str,
+    block_bytes: u32,
+    ranges: Result<Vec<Range>, Doubt>,
+    /// What to follow; nothing if that would lead to no guards.
+    code: Option<Code<'a>>,
+}
+
+impl<'a> Scanned<'a> {
+    fn follow(self) -> Unread<'a> {
+        let Scanned { name, block_bytes, ranges, code } = self;
+        let guards = code.map(|code| code.guards(&ranges)).unwrap_or_default();
+        Unread { name, block_bytes, ranges, guards }
+    }
+}
+
+/// A kernel's code, to be followed.
+struct Code<'a> {
+    instructions: Cow<'a, [u8]>,
+    architecture: Architecture,
+    block_bytes: u32,
+    /// What no other function reads that the kernel may call.
+    elsewhere: Vec<Range>,
+}
+
+impl Code<'_> {
+    fn guards(&self, always: &Result<Vec<Range>, Doubt>) -> Vec<Guard> {
+        let Code { instructions, architecture, block_bytes, elsewhere } = self;
+        cases::guards(instructions, *architecture, *block_bytes, elsewhere, always.as_deref())
+    }
+
+    /// The same, beyond the cubin.
+    fn keep(self) -> Code<'static> {
+        Code { instructions: Cow::Owned(self.instructions.into_owned()), ..self }
+    }
+}
+
+/// The same as [`kernels`], without following their code.
+fn scan(cubin: &[u8]) -> Result<Vec<Scanned<'_>>, ImageError> {
     let layouts = cubin::kernels(cubin)?;
     let functions = functions(cubin)?;
-    let architecture = Architecture::of(&Header::parse(cubin)?);
+    let number = Header::parse(cubin)?.architecture();
+    let architecture = number.and_then(Architecture::of);
+    let is_followed = number.is_some_and(|number| FOLLOWED.contains(&number));
 
     // What is not certainly a kernel may be called by any of them.
     let mut shared = Bank::new(BANK_BYTES);
@@ -190,75 +266,39 @@ pub fn kernels(cubin: &[u8]) -> Result<Vec<Unread<'_>>, ImageError> {
     for (_, function) in functions.iter().filter(|(name, _)| !own.contains(*name)) {
         function.scan(&mut shared);
     }
-    let unread = |kernel: &KernelParams<'_>| {
+    let look = |kernel: &KernelParams<'_>| {
         let architecture = architecture.ok_or(Doubt::Architecture)?;
         if kernel.block_at != architecture.block_at {
             return Err(Doubt::Layout);
         }
-        let function = functions.get(kernel.name).filter(|function| function.code.is_some());
-        let mut bank = shared.first(kernel.block_at as usize + kernel.block_bytes as usize);
-        function.ok_or(Doubt::Layout)?.scan(&mut bank);
-        bank.unread(architecture)
+        let function = functions.get(kernel.name).ok_or(Doubt::Layout)?;
+        let code = function.code.ok_or(Doubt::Layout)?;
+        let elsewhere = shared.first(kernel.block_at as usize + kernel.block_bytes as usize);
+        let mut bank = elsewhere.clone();
+        function.scan(&mut bank);
+        let elsewhere = elsewhere.unread(architecture).unwrap_or_default();
+        let code = (is_followed && function.doubt.is_none() && !elsewhere.is_empty()).then_some(Code {
+            instructions: Cow::Borrowed(code),
+            architecture,
+            block_bytes: kernel.block_bytes,
+            elsewhere,
+        });
+        Ok((bank.unread(architecture), code))
     };
     let with_block = layouts.iter().filter(|kernel| kernel.block_bytes > 0);
-    Ok(with_block
-        .map(|kernel| Unread { name: kernel.name, block_bytes: kernel.block_bytes, ranges: unread(kernel) })
-        .collect())
+    let all = with_block.map(|kernel| {
+        let (ranges, code) = look(kernel).unwrap_or_else(|doubt| (Err(doubt), None));
+        Scanned { name: kernel.name, block_bytes: kernel.block_bytes, ranges, code }
+    });
+    Ok(all.collect())
 }
 
-/// What kernels leave unread in every cubin of `image` that has them; of kernels that are not named, nothing. None is
-/// named if there is anything else than cubins in it, because the driver may choose that. [`super::select`] leaves out
-/// what it cannot.
+/// What the analysis takes an instruction of compute capability `architecture` to do, for comparing it with a
+/// disassembler; nothing if there is no analysis of its code.
 #[must_use]
-pub fn unread(image: &[u8]) -> HashMap<String, Vec<Range>> {
-    let mut found = HashMap::new();
-    let complete = match Kind::of(image) {
-        Kind::Ptx => false,
-        Kind::Cubin => add(&mut found, image).is_ok(),
-        Kind::Container => add_container(&mut found, image).is_ok(),
-    };
-    if complete { found } else { HashMap::new() }
-}
-
-/// Why an image says nothing about what its kernels read.
-struct Unknown;
-
-fn add_container(found: &mut HashMap<String, Vec<Range>>, image: &[u8]) -> Result<(), Unknown> {
-    for entry in Container::parse(image).map_err(|_| Unknown)?.entries() {
-        let entry = entry.map_err(|_| Unknown)?;
-        if entry.kind != EntryKind::Cubin {
-            return Err(Unknown);
-        }
-        add(found, &entry.image().map_err(|_| Unknown)?)?;
-    }
-    Ok(())
-}
-
-/// Adds what the kernels of `cubin` leave unread. Of one that is there already, what both do.
-fn add(found: &mut HashMap<String, Vec<Range>>, cubin: &[u8]) -> Result<(), Unknown> {
-    for kernel in kernels(cubin).map_err(|_| Unknown)? {
-        let ranges = kernel.ranges.unwrap_or_default();
-        match found.get_mut(kernel.name) {
-            Some(other) => *other = common(other, &ranges),
-            None => {
-                found.insert(kernel.name.to_owned(), ranges);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What is in both of two ordered lists.
-fn common(one: &[Range], other: &[Range]) -> Vec<Range> {
-    let both = |&(at, bytes): &Range| {
-        let overlap = move |&(other_at, other_bytes): &Range| {
-            let from = at.max(other_at);
-            let to = (at + bytes).min(other_at + other_bytes);
-            (from < to).then(|| (from, to - from))
-        };
-        other.iter().filter_map(overlap)
-    };
-    one.iter().flat_map(both).take(MAX_UNREAD_RANGES).collect()
+pub fn effect(instruction: u128, architecture: u32) -> Option<impl std::fmt::Debug> {
+    let Architecture { distance, .. } = Architecture::of(architecture)?;
+    Some(effect::Effect::of(instruction, distance))
 }
 
 /// Prefix of the section with a function's code, before its name.
@@ -314,5 +354,7 @@ fn functions<'a>(cubin: &'a [u8]) -> Result<HashMap<&'a str, Function<'a>>, Imag
     Ok(functions)
 }
 
+#[cfg(test)]
+mod cases_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::api::CuResult;
+use crate::image::unread::Leftovers;
 
 /// An executed operator's answer, or the error that the driver gave.
 pub type Outcome = Result<Value, CuResult>;
@@ -55,8 +56,7 @@ pub struct KernelInfo {
     pub params: Vec<(u32, u32)>,
     /// The value of each `CUfunction_attribute`, by its number; `None` where the driver does not know it.
     pub attributes: Vec<Option<i32>>,
-    /// Offset and length in bytes of what the kernel never reads of its parameter block, in order, at most
-    /// [`MAX_UNREAD_RANGES`](crate::image::unread::MAX_UNREAD_RANGES) pieces. Launches send zeros there, so that
-    /// leftovers in a program's structures do not make equal launches look different.
-    pub unread: Vec<(u32, u32)>,
+    /// What the kernel does not read of its parameter block. Launches send zeros there, so that leftovers in a program's
+    /// structures do not make equal launches look different.
+    pub unread: Leftovers,
 }

@@ -25,7 +25,7 @@ use super::{INLINE_PAYLOAD_BYTES, WireError};
 use crate::operator::Operator;
 
 /// Changes whenever the coding does.
-pub(super) const SCHEMA: u64 = 2;
+pub(super) const SCHEMA: u64 = 3;
 
 /// Records in the window: several inferences of a large detection model.
 pub const WINDOW_RECORDS: usize = 8192;

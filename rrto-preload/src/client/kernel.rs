@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use rrto_core::api::{CuResult, FunctionAttribute};
+use rrto_core::image::unread::Leftovers;
 use rrto_core::operator::{Geometry, Handle, KernelInfo, LaunchAttribute, Operator, Value};
 
 use super::{Call, Client, answer, handles};
@@ -51,8 +52,8 @@ impl Kernel {
         &self.info.params
     }
 
-    /// Offset and length in bytes of what it never reads of its parameter block.
-    pub(crate) fn unread(&self) -> &[(u32, u32)] {
+    /// What it does not read of its parameter block.
+    pub(crate) fn unread(&self) -> &Leftovers {
         &self.info.unread
     }
 

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
+use rrto_core::image::unread::Leftovers;
 use rrto_core::operator::{
     Geometry, LAUNCH_ATTRIBUTE_VALUE_BYTES, LaunchAttribute, MAX_LAUNCH_ATTRIBUTES, MAX_PARAM_BYTES,
 };
@@ -24,7 +25,7 @@ impl Params {
 
     /// The parameter block: each parameter at its offset, as `layout` (offset and size in bytes) says, and zeros where
     /// the kernel does not read it.
-    pub(crate) fn pack(&self, layout: &[(u32, u32)], unread: &[(u32, u32)]) -> Result<Bytes, CuResult> {
+    pub(crate) fn pack(&self, layout: &[(u32, u32)], unread: &Leftovers) -> Result<Bytes, CuResult> {
         let end = |&(offset, bytes): &(u32, u32)| offset as usize + bytes as usize;
         let length = layout.iter().map(end).max().unwrap_or(0);
         if length > MAX_PARAM_BYTES || (self.0.is_null() && !layout.is_empty()) {
@@ -43,18 +44,8 @@ impl Params {
             // SAFETY: the caller's address points to a value of this parameter, which has `bytes` bytes; so has `to`.
             unsafe { std::ptr::copy_nonoverlapping(value, to.as_mut_ptr(), to.len()) };
         }
-        clear(&mut block, unread);
+        unread.clear(&mut block);
         Ok(Bytes::from(block))
-    }
-}
-
-/// Zeros what a kernel never reads of its block (offset and length in bytes), where programs have leftovers.
-fn clear(block: &mut [u8], unread: &[(u32, u32)]) {
-    for &(offset, bytes) in unread {
-        let (from, length) = (offset as usize, bytes as usize);
-        // The program's own block may be shorter than the kernel's, or longer.
-        let rest = block.get_mut(from..).unwrap_or_default();
-        rest.iter_mut().take(length).for_each(|byte| *byte = 0);
     }
 }
 
@@ -82,7 +73,7 @@ impl Extra {
     }
 
     /// The parameter block, which the program has packed itself, with zeros where the kernel does not read it.
-    pub(crate) fn block(&self, unread: &[(u32, u32)]) -> Result<Bytes, CuResult> {
+    pub(crate) fn block(&self, unread: &Leftovers) -> Result<Bytes, CuResult> {
         let (mut buffer, mut bytes) = (std::ptr::null::<u8>(), 0);
         for pair in 0..=PAIRS_MAX {
             // SAFETY: the caller's list goes on to its zero key, which has not been seen yet.
@@ -109,7 +100,7 @@ impl Extra {
         }
         // SAFETY: the caller's buffer has as many bytes as the caller's size says; the slice is copied at once.
         let mut block = unsafe { std::slice::from_raw_parts(buffer, bytes) }.to_vec();
-        clear(&mut block, unread);
+        unread.clear(&mut block);
         Ok(Bytes::from(block))
     }
 }

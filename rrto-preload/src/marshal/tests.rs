@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rrto_core::api::CuResult;
 use rrto_core::image::building::{EntrySpec, container};
+use rrto_core::image::unread::Leftovers;
 use rrto_core::operator::{LAUNCH_ATTRIBUTE_VALUE_BYTES, MAX_PARAM_BYTES};
 
 use super::launch::RawAttribute;
@@ -25,7 +26,7 @@ proptest! {
             expected.extend(value);
         }
         let addresses: Vec<*const c_void> = params.iter().map(|(_, value)| value.as_ptr().cast()).collect();
-        prop_assert_eq!(Params::from(&addresses).pack(&layout, &[]), Ok(expected.into()));
+        prop_assert_eq!(Params::from(&addresses).pack(&layout, &Leftovers::default()), Ok(expected.into()));
     }
 
     /// What the kernel does not read is zero, in a block of either form, and all else as the program has it.
@@ -40,6 +41,7 @@ proptest! {
         };
         let expected: Vec<u8> =
             block.iter().enumerate().map(|(at, &byte)| if is_unread(at) { 0 } else { byte }).collect();
+        let unread = Leftovers::new(unread, Vec::new());
         let addresses = [block.as_ptr().cast()];
         let packed = Params::from(&addresses).pack(&[(0, block.len() as u32)], &unread);
         prop_assert_eq!(packed, Ok(expected.clone().into()));
@@ -56,11 +58,11 @@ fn parameters_that_are_not_there() {
     let value = 7_u8;
     let addresses = [(&raw const value).cast(), std::ptr::null()];
     let params = Params::from(&addresses);
-    assert_eq!(params.pack(&[(0, 1), (8, 1)], &[]), Err(INVALID));
-    assert_eq!(params.pack(&[(MAX_PARAM_BYTES as u32, 1)], &[]), Err(INVALID));
-    assert_eq!(params.pack(&[(u32::MAX, u32::MAX)], &[]), Err(INVALID));
-    assert_eq!(Params(std::ptr::null()).pack(&[(0, 1)], &[]), Err(INVALID));
-    assert_eq!(Params(std::ptr::null()).pack(&[], &[]), Ok(Bytes::new()));
+    assert_eq!(params.pack(&[(0, 1), (8, 1)], &Leftovers::default()), Err(INVALID));
+    assert_eq!(params.pack(&[(MAX_PARAM_BYTES as u32, 1)], &Leftovers::default()), Err(INVALID));
+    assert_eq!(params.pack(&[(u32::MAX, u32::MAX)], &Leftovers::default()), Err(INVALID));
+    assert_eq!(Params(std::ptr::null()).pack(&[(0, 1)], &Leftovers::default()), Err(INVALID));
+    assert_eq!(Params(std::ptr::null()).pack(&[], &Leftovers::default()), Ok(Bytes::new()));
 }
 
 #[test]
@@ -68,7 +70,7 @@ fn a_block_that_the_program_packed() {
     let (block, mut bytes) = ([1_u8, 2, 3, 4], 4_usize);
     let key = |key: usize| std::ptr::without_provenance::<c_void>(key);
     let size = |bytes: &mut usize| (&raw const *bytes).cast::<c_void>();
-    let list = |keys: &[*const c_void]| Extra(keys.as_ptr()).block(&[]);
+    let list = |keys: &[*const c_void]| Extra(keys.as_ptr()).block(&Leftovers::default());
     let whole = [key(1), block.as_ptr().cast(), key(2), size(&mut bytes), key(0)];
     assert_eq!(list(&whole), Ok(Bytes::from_static(&[1, 2, 3, 4])));
     assert_eq!(list(&[key(0)]), Ok(Bytes::new()));

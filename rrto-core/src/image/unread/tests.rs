@@ -161,16 +161,16 @@ fn what_the_driver_may_choose_counts() {
     let link_time = EntrySpec { kind: 8, ..EntrySpec::ptx(90, "") };
     let elsewhere = cubin_with_code(100, &[kernel("k", 32)], &[code("k", &[EXIT])]);
     let broken = EntrySpec::cubin(90, b"not a cubin");
-    let found = |image: &[u8]| unread(image).remove("k");
-    assert_eq!(found(&built(0)), Some(vec![(8, 24)]));
-    assert_eq!(found(b"//"), None);
+    let found = |image: &[u8]| Kernels::of(image).leftovers("k").always().to_vec();
+    assert_eq!(found(&built(0)), [(8, 24)]);
+    assert_eq!(found(b"//"), []);
     for (entries, wanted) in [
-        (vec![one.clone()], Some(vec![(8, 24)])),
-        (vec![one.clone(), other.clone()], Some(vec![(16, 16)])),
-        (vec![one.clone(), EntrySpec::cubin(100, &elsewhere)], Some(vec![])),
-        (vec![one.clone(), ptx], None),
-        (vec![one.clone(), link_time], None),
-        (vec![one, broken], None),
+        (vec![one.clone()], vec![(8, 24)]),
+        (vec![one.clone(), other.clone()], vec![(16, 16)]),
+        (vec![one.clone(), EntrySpec::cubin(100, &elsewhere)], vec![]),
+        (vec![one.clone(), ptx], vec![]),
+        (vec![one.clone(), link_time], vec![]),
+        (vec![one, broken], vec![]),
     ] {
         assert_eq!(found(&container(&entries)), wanted);
     }

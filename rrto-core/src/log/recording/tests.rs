@@ -32,9 +32,9 @@ fn outcome() -> impl Strategy<Value = Summary> {
         any::<u32>().prop_map(|error| Err(CuResult(error))),
         proptest::collection::vec(any::<(u32, u32)>(), 0..4).prop_map(|params| {
             Ok(Answer::Value(Value::Kernel(KernelInfo {
-                params: params.clone(),
+                params,
                 attributes: vec![None, Some(-1)],
-                unread: params,
+                ..KernelInfo::default()
             })))
         }),
     ]

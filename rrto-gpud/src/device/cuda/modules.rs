@@ -6,7 +6,8 @@ use std::thread;
 
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::engine::Payload;
-use rrto_core::image::{self, Container, EntryKind, Kind, unread};
+use rrto_core::image::unread::{self, Leftovers};
+use rrto_core::image::{self, Container, EntryKind, Kind};
 use rrto_core::operator::{Handle, KernelInfo, Launch, MAX_PARAM_BYTES, Value};
 
 use super::context::{CudaContext, Step};
@@ -22,14 +23,14 @@ type Layouts = Option<HashMap<String, Params>>;
 #[derive(Default)]
 struct Facts {
     layouts: Layouts,
-    /// What of their parameter blocks they never read.
-    unread: HashMap<String, Vec<unread::Range>>,
+    /// What of their parameter blocks they do not read.
+    unread: unread::Kernels,
 }
 
 impl Facts {
     fn of(image: &[u8], driver_tells_params: bool) -> Self {
         let layouts = (!driver_tells_params).then(|| layouts(image));
-        Facts { layouts, unread: unread::unread(image) }
+        Facts { layouts, unread: unread::Kernels::of(image) }
     }
 }
 
@@ -69,7 +70,7 @@ pub(super) struct Kernel {
     /// How long a parameter block must be.
     param_bytes: usize,
     params: Params,
-    unread: Vec<unread::Range>,
+    unread: Leftovers,
     /// The module or library that it is gone with.
     owner: Handle,
 }
@@ -208,7 +209,7 @@ fn kernel(driver: &Driver, function: Function, name: &str, facts: &Facts, owner:
     let params = params(driver, &function, name, facts)?;
     let ends = params.iter().map(|(offset, bytes)| *offset as usize + *bytes as usize);
     let param_bytes = ends.max().unwrap_or(0);
-    let unread = facts.unread.get(name).cloned().unwrap_or_default();
+    let unread = facts.unread.leftovers(name);
     Ok(Kernel { function, param_bytes, params, unread, owner })
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use rrto_core::image::unread::{self, Unread};
+use rrto_core::image::unread::{self, Case, Guard, Unread, Word};
 use rrto_core::image::{CONTAINER_MAGIC, Container, Entry, EntryKind};
 use serde_json::{Value, json};
 
@@ -84,19 +84,33 @@ fn as_json(kernel: &Unread<'_>) -> Value {
         Ok(ranges) => (ranges.as_slice(), None),
         Err(doubt) => (&[][..], Some(doubt.to_string())),
     };
-    json!({ "name": kernel.name, "block_bytes": kernel.block_bytes, "unread": ranges, "doubt": doubt })
+    let case = |case: &Case| json!({ "from": case.from, "to": case.to, "unread": case.ranges });
+    let guard = |Guard { word, cases }: &Guard| json!({ "at": word.at, "bytes": word.bytes, "cases": cases.iter().map(case).collect::<Vec<_>>() });
+    json!({
+        "name": kernel.name, "block_bytes": kernel.block_bytes, "unread": ranges, "doubt": doubt,
+        "guards": kernel.guards.iter().map(guard).collect::<Vec<_>>(),
+    })
 }
 
 fn as_text(kernel: &Unread<'_>) -> String {
     let what = match &kernel.ranges {
         Ok(ranges) if ranges.is_empty() => "all read".to_owned(),
-        Ok(ranges) => {
-            let part = |(at, bytes): &unread::Range| format!("{at}..{}", at + bytes);
-            format!("unread {}", ranges.iter().map(part).collect::<Vec<_>>().join(" "))
-        }
+        Ok(ranges) => format!("unread {}", parts(ranges)),
         Err(doubt) => format!("all read, because {doubt}"),
     };
-    format!("{} bytes, {what}: {}", kernel.block_bytes, kernel.name)
+    let mut text = format!("{} bytes, {what}: {}", kernel.block_bytes, kernel.name);
+    for Guard { word, cases } in &kernel.guards {
+        for Case { from, to, ranges } in cases {
+            let Word { at, bytes } = word;
+            text += &format!("\n  if {at}..{} is {from} to {to}, unread {}", at + bytes, parts(ranges));
+        }
+    }
+    text
+}
+
+fn parts(ranges: &[unread::Range]) -> String {
+    let part = |(at, bytes): &unread::Range| format!("{at}..{}", at + bytes);
+    ranges.iter().map(part).collect::<Vec<_>>().join(" ")
 }
 
 /// Counts over all cubins.
@@ -105,6 +119,7 @@ struct Summary {
     cubins: usize,
     kernels: usize,
     with_unread: usize,
+    with_guards: usize,
     block_bytes: u64,
     unread_bytes: u64,
     doubts: BTreeMap<String, usize>,
@@ -115,6 +130,7 @@ impl Summary {
         self.cubins += 1;
         self.kernels += kernels.len();
         for kernel in kernels {
+            self.with_guards += usize::from(!kernel.guards.is_empty());
             self.block_bytes += u64::from(kernel.block_bytes);
             match &kernel.ranges {
                 Ok(ranges) => {
@@ -128,8 +144,13 @@ impl Summary {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "{} cubins, {} kernels, {} with unread bytes; {} of {} bytes unread\n",
-            self.cubins, self.kernels, self.with_unread, self.unread_bytes, self.block_bytes
+            "{} cubins, {} kernels, {} with unread bytes, {} with more for some values; {} of {} bytes unread always\n",
+            self.cubins,
+            self.kernels,
+            self.with_unread,
+            self.with_guards,
+            self.unread_bytes,
+            self.block_bytes
         );
         for (doubt, kernels) in &self.doubts {
             text += &format!("{kernels} all read, because {doubt}\n");
@@ -179,13 +200,14 @@ mod tests {
                 cubin_with_code(architecture, std::slice::from_ref(&kernel), std::slice::from_ref(&section));
             let kernels = unread::kernels(&cubin).unwrap();
             assert_eq!(as_text(&kernels[0]), text);
-            let wanted = json!({ "name": "k", "block_bytes": 16, "unread": unread, "doubt": doubt });
+            let wanted =
+                json!({ "name": "k", "block_bytes": 16, "unread": unread, "doubt": doubt, "guards": [] });
             assert_eq!(as_json(&kernels[0]), wanted);
             summary.count(&kernels);
         }
         assert_eq!(
             summary.text(),
-            "2 cubins, 2 kernels, 1 with unread bytes; 8 of 32 bytes unread\n\
+            "2 cubins, 2 kernels, 1 with unread bytes, 0 with more for some values; 8 of 32 bytes unread always\n\
              1 all read, because the architecture is not known\n"
         );
     }

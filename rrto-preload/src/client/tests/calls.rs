@@ -1,6 +1,7 @@
 //! Launches, cached questions and images.
 
 use rrto_core::image::building::{EntrySpec, container};
+use rrto_core::image::unread::Leftovers;
 use rrto_core::operator::{Geometry, Launch, LaunchAttribute, MAX_PAYLOAD_BYTES};
 
 use super::*;
@@ -188,7 +189,11 @@ fn leftovers_in_a_block_do_not_make_launches_differ() {
     let (client, recorder) = recorded();
     let call = call(&client);
     let module = visible(call.load_module(b"ptx\0", false).unwrap());
-    let info = KernelInfo { params: vec![(0, 16)], unread: vec![(4, 8)], ..kernel_info(512, 0) };
+    let info = KernelInfo {
+        params: vec![(0, 16)],
+        unread: Leftovers::new(vec![(4, 8)], Vec::new()),
+        ..kernel_info(512, 0)
+    };
     recorder.answer(Ok(Value::Kernel(info)));
     let kernel = visible(call.module_function(module, "k").unwrap());
     recorder.sent();

@@ -8,6 +8,7 @@ mod recorder;
 use std::sync::Arc;
 
 use rrto_core::api::{CuResult, DeviceAttribute, FunctionAttribute};
+use rrto_core::image::unread::Leftovers;
 use rrto_core::operator::KernelInfo;
 use rrto_core::wire::{ATTRIBUTE_SLOTS, DeviceInfo, Mode};
 
@@ -50,7 +51,7 @@ fn kernel_info(max_threads: i32, max_shared_bytes: i32) -> KernelInfo {
     let mut attributes = vec![None; FunctionAttribute::ALL.len()];
     attributes[FunctionAttribute::MAX_THREADS_PER_BLOCK.0 as usize] = Some(max_threads);
     attributes[FunctionAttribute::MAX_DYNAMIC_SHARED_SIZE_BYTES.0 as usize] = Some(max_shared_bytes);
-    KernelInfo { params: vec![(0, 8), (8, 4)], attributes, unread: Vec::new() }
+    KernelInfo { params: vec![(0, 8), (8, 4)], attributes, unread: Leftovers::default() }
 }
 
 /// A client, and what it sends.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::engine::Payload;
 use rrto_core::image;
+use rrto_core::image::unread::Leftovers;
 use rrto_core::operator::{Handle, KernelInfo, Value};
 
 use super::context::{CpuContext, Step};
@@ -75,7 +76,7 @@ impl Function {
             params: kernel.params().iter().map(|param| (param.offset, param.bytes)).collect(),
             attributes: FunctionAttribute::ALL.iter().map(|a| Some(attribute(a))).collect(),
             // Nobody has looked.
-            unread: Vec::new(),
+            unread: Leftovers::default(),
         }
     }
 
