@@ -367,7 +367,7 @@ fn a_coded_form_that_makes_no_sense_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     /// No run of any program reads a byte that is called unread for its block, and with zeros there it does the same.
     #[test]
