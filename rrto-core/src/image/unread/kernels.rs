@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use super::super::{Container, EntryKind, Kind};
 use super::{Code, Doubt, Leftovers, MAX_UNREAD_RANGES, Range, scan};
 
-/// How many times its own length an image's code may have to be kept; what is beyond gets no guards. Compressed images
-/// of PyTorch's have up to five times theirs.
-const MAX_KEPT_TIMES: usize = 8;
+/// How many times its own length an image's code may have to be kept, and how many bytes; what is beyond gets no guards.
+/// Compressed images of PyTorch's have up to five times theirs, cuBLASLt's, whose kernels are much alike, more than eight
+/// times and some megabytes.
+const MAX_KEPT_TIMES: usize = 64;
+const MAX_KEPT_BYTES: usize = 32 << 20;
 
 /// What the kernels of an image do not read, of every cubin that has them; of kernels that are not named, nothing. None
 /// is named if there is anything else than cubins in the image, because the driver may choose that.
@@ -30,7 +32,7 @@ impl Kernels {
     #[must_use]
     pub fn of(image: &[u8]) -> Self {
         let mut kernels = Kernels::default();
-        let mut room = image.len().saturating_mul(MAX_KEPT_TIMES);
+        let mut room = image.len().saturating_mul(MAX_KEPT_TIMES).min(MAX_KEPT_BYTES);
         let complete = match Kind::of(image) {
             Kind::Ptx => false,
             Kind::Cubin => kernels.add(image, &mut room).is_ok(),
