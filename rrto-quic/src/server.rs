@@ -51,7 +51,8 @@ pub struct ServeConfig {
     /// is over.
     pub max_waiting: u32,
     /// Connections at a time, those in their handshake counted in. More than sessions, so that a full server can say so, and
-    /// robots can have a new one before the old one is known to be gone.
+    /// robots can have a new one before the old one is known to be gone: one that comes back to its link has for a round trip
+    /// or two up to six attempts beside the old one.
     pub max_connections: u32,
     /// Whether payloads to robots are coded; what comes is decoded in any case.
     pub coding: Coding,
