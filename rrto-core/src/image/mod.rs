@@ -20,7 +20,7 @@
 //! - [`select`] leaves out what a device cannot use, before an image travels.
 //! - [`best_ptx`] finds the PTX that the software GPU executes.
 //! - [`cubin::kernels`] reads the kernels' parameter layouts.
-//! - [`unread::unread`] finds the parameter bytes that kernels never read.
+//! - [`unread::kernels`] finds the parameter bytes that kernels never read.
 
 pub mod cubin;
 pub mod unread;

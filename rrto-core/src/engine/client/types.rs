@@ -34,8 +34,8 @@ pub enum Submitted {
     Awaits(u64),
     /// Answered here and now.
     Answered(Outcome),
-    /// Too much is unacknowledged: submit it again after [`Client::handle_control`] made progress. The call's
-    /// parts come back.
+    /// Too much is unacknowledged: submit it again after [`Client::handle_control`](super::Client::handle_control) made
+    /// progress. The call's parts come back.
     Full(Operator, Option<Bytes>),
 }
 
