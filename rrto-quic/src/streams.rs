@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 use rrto_core::wire::{BULK_HEADER_BYTES, BulkHeader, WireError};
+use tokio::task::JoinSet;
 
 use crate::coding::{Coder, Decoder, rate};
 
@@ -89,6 +90,28 @@ pub(crate) async fn send_bulk(
     // A peer that has already reset the stream needs no end of it.
     let _ = stream.finish();
     Ok(sent)
+}
+
+/// Has every stream of a payload that comes taken, each in a task of its own, until one fails.
+pub(crate) async fn take_bulk<F>(
+    connection: &Connection,
+    take: impl Fn(RecvStream) -> F,
+) -> Result<(), StreamError>
+where
+    F: Future<Output = Result<(), StreamError>> + Send + 'static,
+{
+    let mut readers = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = connection.accept_uni() => {
+                readers.spawn(take(stream?));
+            }
+            Some(ended) = readers.join_next() => {
+                // A reader does not panic, and is not cancelled while the set lives.
+                ended.unwrap_or(Ok(()))?;
+            }
+        }
+    }
 }
 
 /// Reads a bulk stream's header.

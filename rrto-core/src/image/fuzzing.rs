@@ -53,5 +53,5 @@ pub fn cubin(input: &[u8]) {
             end = at + bytes;
         }
     }
-    let _ = unread::Kernels::of(input);
+    let _ = unread::Kernels::of(input, input.len());
 }

@@ -93,7 +93,8 @@ pub struct Recorder {
     search: Search,
     memory: Memory,
     rejected: VecDeque<Rejected>,
-    log_operators: u64,
+    /// Operators of the log, as a power of two.
+    log_bits: u32,
     /// Operators since the last sequence was found, or the last operator that never is in one.
     fruitless: u64,
 }
@@ -112,7 +113,7 @@ impl Recorder {
             search: Search::new(OperatorLog::new(limits.log_operators, log_bytes), limits.phrases),
             memory: Memory::default(),
             rejected: VecDeque::new(),
-            log_operators: limits.log_operators.max(1) as u64,
+            log_bits: limits.log_operators.max(1).ilog2(),
             fruitless: 0,
         }
     }
@@ -133,7 +134,7 @@ impl Recorder {
 
     /// Whether this operator is one of those that are left out.
     fn is_resting(&self) -> bool {
-        let logs = self.fruitless / self.log_operators;
+        let logs = self.fruitless >> self.log_bits;
         logs >= FRUITLESS_LOGS && !logs.is_multiple_of(LOOKED_AT_ONE_IN)
     }
 

@@ -9,13 +9,12 @@ use quinn::{Connecting, Connection, RecvStream, SendStream, VarInt, ZeroRttAccep
 use rrto_core::engine::client::Channel;
 use rrto_core::wire::WireError;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
 
 use super::{Path, Shared, State};
 use crate::close;
 use crate::coding::Coder;
 use crate::credit::write_ahead;
-use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
+use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk, take_bulk};
 use crate::transport::CONTROL_PRIORITY;
 
 /// Control bytes taken from the engine at a time. Small, so that the first operators of a burst leave at once.
@@ -145,7 +144,7 @@ impl Line<'_> {
             // end, which the others report too.
             biased;
             ended = self.take_control(recv) => ended,
-            ended = take_payloads(self.shared, self.connection) => ended,
+            ended = take_bulk(self.connection, |stream| take_payload(self.shared.clone(), stream)) => ended,
             ended = self.write_control(send, bulk_queue) => ended,
             ended = send_payloads(self.shared, self.connection, bulk) => ended,
         }
@@ -276,21 +275,6 @@ async fn send_payloads(
 fn deliver(shared: &Shared, state: &mut State) {
     while let Some(delivery) = state.engine.poll_delivery() {
         shared.memory.deliver(delivery.number, 0, &delivery.bytes);
-    }
-}
-
-async fn take_payloads(shared: &Arc<Shared>, connection: &Connection) -> Result<(), StreamError> {
-    let mut readers = JoinSet::new();
-    loop {
-        tokio::select! {
-            stream = connection.accept_uni() => {
-                readers.spawn(take_payload(shared.clone(), stream?));
-            }
-            Some(ended) = readers.join_next() => {
-                // A reader does not panic, and is not cancelled while the set lives.
-                ended.unwrap_or(Ok(()))?;
-            }
-        }
     }
 }
 

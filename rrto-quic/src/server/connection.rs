@@ -17,7 +17,6 @@ use rrto_core::engine::server::{Channel, Greeting};
 use rrto_core::engine::{Payload, ServerLimits};
 use rrto_core::wire::{BulkHeader, Hello, Refusal, Resume, ServerFrame, WireError, put_frame};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::registry::{Registry, new_token};
@@ -26,7 +25,7 @@ use crate::close;
 use crate::coding::{Coder, Coding};
 use crate::credit::write_ahead;
 use crate::hot::Hot;
-use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk};
+use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk, take_bulk};
 use crate::system::System;
 use crate::tls::peer_name;
 use crate::transport::CONTROL_PRIORITY;
@@ -285,7 +284,7 @@ async fn run(
     let incoming = async {
         tokio::select! {
             ended = take_control(attached, connection, recv) => ended,
-            ended = take_payloads(shared, connection) => ended,
+            ended = take_bulk(connection, |stream| take_payload(shared.clone(), stream)) => ended,
         }
     };
     let outgoing = async {
@@ -399,21 +398,6 @@ async fn take_control(
         shared.hot.touch(connection.rtt());
         shared.bytes_up.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         attached.handle_control(&bytes)?;
-    }
-}
-
-async fn take_payloads(shared: &Arc<Shared>, connection: &Connection) -> Result<(), StreamError> {
-    let mut readers = JoinSet::new();
-    loop {
-        tokio::select! {
-            stream = connection.accept_uni() => {
-                readers.spawn(take_payload(shared.clone(), stream?));
-            }
-            Some(ended) = readers.join_next() => {
-                // A reader does not panic, and is not cancelled while the set lives.
-                ended.unwrap_or(Ok(()))?;
-            }
-        }
     }
 }
 

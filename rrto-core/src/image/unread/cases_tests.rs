@@ -210,11 +210,16 @@ fn compared(left: u32, right: u32, holds: u32, signed: bool) -> bool {
 
 /// What a kernel with this program leaves unread.
 fn leftovers(program: &[(Op, P)]) -> Leftovers {
+    kernels(program, usize::MAX).leftovers("k")
+}
+
+/// A kernel with this program, of which so many bytes are kept at most.
+fn kernels(program: &[(Op, P)], room: usize) -> Kernels {
     let code = program.iter().enumerate().flat_map(|(at, (op, when))| op.encode(at, *when).to_le_bytes());
     let params = vec![Param { offset: 0, bytes: BLOCK_BYTES }];
     let kernel = KernelParams { name: "k", params, block_bytes: BLOCK_BYTES, block_at: BLOCK_AT };
     let cubin = cubin_with_code(90, &[kernel], &[(".text.k".to_owned(), code.collect())]);
-    Kernels::of(&cubin).leftovers("k")
+    Kernels::of(&cubin, room)
 }
 
 fn always(ops: impl IntoIterator<Item = Op>) -> Vec<(Op, P)> {
@@ -253,6 +258,23 @@ fn a_word_that_ends_a_loop_guards_what_is_behind_it() {
         cases: vec![case(0, 0, &[(4, 4), (12, 4)]), case(1, 1, &[(12, 4)])],
     }];
     assert_eq!(leftovers(&program), Leftovers::new(vec![(8, 4), (16, 32)], guards));
+}
+
+#[test]
+fn code_that_is_not_kept_gives_no_guards() {
+    let program = [
+        (load(0, 0), ALWAYS),
+        (compare(0, UNEQUAL, 0), ALWAYS),
+        (load(1, 8), (0, false)),
+        (Op::Exit, ALWAYS),
+    ];
+    let whole = kernels(&program, usize::MAX);
+    let bytes = whole.code_bytes();
+    assert!(bytes > 0 && !whole.leftovers("k").guards().is_empty());
+    assert_eq!(kernels(&program, bytes).leftovers("k"), whole.leftovers("k"));
+    let none = kernels(&program, bytes - 1);
+    assert_eq!(none.code_bytes(), 0);
+    assert_eq!(none.leftovers("k"), Leftovers::new(whole.leftovers("k").always().to_vec(), Vec::new()));
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn what_the_driver_may_choose_counts() {
     let link_time = EntrySpec { kind: 8, ..EntrySpec::ptx(90, "") };
     let elsewhere = cubin_with_code(100, &[kernel("k", 32)], &[code("k", &[EXIT])]);
     let broken = EntrySpec::cubin(90, b"not a cubin");
-    let found = |image: &[u8]| Kernels::of(image).leftovers("k").always().to_vec();
+    let found = |image: &[u8]| Kernels::of(image, 0).leftovers("k").always().to_vec();
     assert_eq!(found(&built(0)), [(8, 24)]);
     assert_eq!(found(b"//"), []);
     for (entries, wanted) in [

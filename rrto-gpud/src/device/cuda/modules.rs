@@ -19,6 +19,10 @@ type Params = Vec<(u32, u32)>;
 /// Parameter layouts by kernel, read from the image; only where the driver does not tell them.
 type Layouts = Option<HashMap<String, Params>>;
 
+/// Bytes of code that are kept of a session's images, because what a kernel leaves unread is found when it is looked up; kernels
+/// beyond get no guards. All code for one architecture of what PyTorch loads for a dozen models is less.
+const MAX_CODE_BYTES: usize = 256 << 20;
+
 /// What an image itself says about its kernels; by default, nothing.
 #[derive(Default)]
 struct Facts {
@@ -28,9 +32,9 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(image: &[u8], driver_tells_params: bool) -> Self {
+    fn of(image: &[u8], driver_tells_params: bool, room: usize) -> Self {
         let layouts = (!driver_tells_params).then(|| layouts(image));
-        Facts { layouts, unread: unread::Kernels::of(image) }
+        Facts { layouts, unread: unread::Kernels::of(image, room) }
     }
 }
 
@@ -117,6 +121,16 @@ impl Code {
             return Err(error);
         }
         Ok((image, bytes))
+    }
+
+    /// Bytes of code that are kept.
+    fn code_bytes(&self) -> usize {
+        let of_modules = self.modules.values().filter_map(|loaded| match &loaded.origin {
+            Origin::Image { facts, .. } => Some(facts),
+            Origin::Library(_) => None,
+        });
+        let all = of_modules.chain(self.libraries.values().map(|loaded| &loaded.facts));
+        all.map(|facts| facts.unread.code_bytes()).sum()
     }
 
     fn release(&mut self, bytes: u64) {
@@ -246,7 +260,8 @@ impl CudaContext {
     /// Has the driver load an image, and meanwhile reads what the image says, which takes about as long as to
     /// decompress it.
     fn load<T>(&self, image: &[u8], load: impl FnOnce(&Driver, &[u8]) -> Answer<T>) -> Answer<(T, Facts)> {
-        let read = || Facts::of(image, self.driver.tells_params());
+        let room = MAX_CODE_BYTES.saturating_sub(self.code.code_bytes());
+        let read = || Facts::of(image, self.driver.tells_params(), room);
         thread::scope(|scope| {
             let reading = thread::Builder::new().name("rrto-image".to_owned()).spawn_scoped(scope, read);
             let loaded = load(self.driver, image)?;

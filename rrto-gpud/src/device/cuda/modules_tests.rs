@@ -48,10 +48,10 @@ fn what_kernels_never_read_is_a_fact_of_the_image() {
     let cubin = cubin_with_code(90, &[kernel], &[(".text.k".into(), load.to_le_bytes().into())]);
     let container = container(&[EntrySpec::cubin(90, &cubin)]);
     for image in [&cubin, &container] {
-        let told = Facts::of(image, true);
+        let told = Facts::of(image, true, 1 << 10);
         assert_eq!(told.unread.leftovers("k").always(), [(8, 8)]);
         assert!(told.layouts.is_none());
-        assert_eq!(Facts::of(image, false).layouts.unwrap()["k"], [(0, 16)]);
+        assert_eq!(Facts::of(image, false, 0).layouts.unwrap()["k"], [(0, 16)]);
     }
-    assert!(Facts::of(b"no code", true).unread.leftovers("k").always().is_empty());
+    assert!(Facts::of(b"no code", true, 1 << 10).unread.leftovers("k").always().is_empty());
 }
