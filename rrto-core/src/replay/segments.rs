@@ -28,6 +28,10 @@ pub const NEAR: Duration = Duration::from_millis(1);
 /// How many times as long as the first and the last segment one in the middle is.
 const LONGEST: u32 = 3;
 
+/// Operators of a segment more at the very end, where the server is near: the last kernel and the copy of its output. The program waits for
+/// all of the last segment, and there a message takes less than a few kernels do.
+const OPERATORS_AT_THE_END: u32 = 2;
+
 /// Whether the server is near, as far as that is known.
 pub(super) fn is_near(round_trip: Option<Duration>) -> bool {
     round_trip.is_some_and(|round_trip| round_trip < NEAR)
@@ -35,15 +39,22 @@ pub(super) fn is_near(round_trip: Option<Duration>) -> bool {
 
 /// The places after the last operator of each segment, ascending; the last one is `operators`.
 pub(super) fn ends(operators: u32, round_trip: Option<Duration>) -> Box<[u32]> {
-    let each = if is_near(round_trip) { OPERATORS_PER_SEGMENT } else { OPERATORS_PER_SEGMENT_FAR };
-    let count = (operators / each).clamp(1, MOST_SEGMENTS);
+    let is_near = is_near(round_trip);
+    let each = if is_near { OPERATORS_PER_SEGMENT } else { OPERATORS_PER_SEGMENT_FAR };
+    let count = (operators / each).clamp(1, MOST_SEGMENTS - u32::from(is_near));
     let weights = (0..count).map(|index| (index + 1).min(count - index).min(LONGEST));
     let all: u32 = weights.clone().sum();
     let sums = weights.scan(0, |sum, weight| {
         *sum += weight;
         Some(*sum)
     });
-    sums.map(|sum| (u64::from(operators) * u64::from(sum) / u64::from(all)) as u32).collect()
+    let mut ends: Vec<u32> =
+        sums.map(|sum| (u64::from(operators) * u64::from(sum) / u64::from(all)) as u32).collect();
+    let last_but_one = ends.iter().rev().nth(1).copied().unwrap_or(0);
+    if is_near && operators - last_but_one >= 2 * OPERATORS_AT_THE_END {
+        ends.insert(ends.len() - 1, operators - OPERATORS_AT_THE_END);
+    }
+    ends.into()
 }
 
 #[cfg(test)]
@@ -61,11 +72,14 @@ mod tests {
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let lengths: Vec<u32> = starts.zip(ends.iter()).map(|(start, end)| end - start).collect();
             assert!(lengths.iter().all(|length| *length > 0), "{operators}: {lengths:?}");
-            if let [first, middle @ .., last] = &lengths[..] {
-                let longest = middle.iter().max().copied().unwrap_or(0);
-                // To within the rounding of a place.
+            let [first, middle @ .., last] = &lengths[..] else { continue };
+            let longest = middle.iter().max().copied().unwrap_or(0);
+            // To within the rounding of a place.
+            assert!(longest <= LONGEST * (first + 1), "{operators}: {lengths:?}");
+            if is_near(round_trip) {
+                assert!(*last < 2 * OPERATORS_AT_THE_END, "{operators}: {lengths:?}");
+            } else {
                 assert!(first.abs_diff(*last) <= 1, "{operators}: {lengths:?}");
-                assert!(longest <= LONGEST * (first + 1), "{operators}: {lengths:?}");
                 assert!(middle.iter().all(|length| length + 1 >= *first), "{operators}: {lengths:?}");
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
+use foldhash::fast::FixedState;
 use rrto_core::api::CuResult;
 use rrto_core::operator::{Operator, Value};
 
@@ -14,7 +15,7 @@ const ANSWERS_MAX: usize = 16 << 10;
 /// What the server has answered. Errors are not remembered.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    known: RwLock<HashMap<Operator, Value>>,
+    known: RwLock<HashMap<Operator, Value, FixedState>>,
 }
 
 impl Answers {

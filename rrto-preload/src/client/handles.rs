@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use foldhash::fast::FixedState;
 use rrto_core::api::CuResult;
 use rrto_core::operator::Handle;
 
@@ -35,10 +36,14 @@ pub(crate) fn handle(visible: usize) -> Result<Handle, CuResult> {
     }
 }
 
+/// Handles are numbers that this library gave out, and every launch looks one up: a hash that resists attacks would only
+/// protect a program from itself.
+type Entries<T> = HashMap<Handle, T, FixedState>;
+
 /// Everything of one kind that exists.
 #[derive(Debug)]
 pub(super) struct Table<T> {
-    entries: RwLock<HashMap<Handle, T>>,
+    entries: RwLock<Entries<T>>,
 }
 
 impl<T> Default for Table<T> {
@@ -78,12 +83,12 @@ impl<T> Table<T> {
         self.write().extract_if(|_, entry| chosen(entry)).collect()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<Handle, T>> {
+    fn read(&self) -> RwLockReadGuard<'_, Entries<T>> {
         // A panic cannot leave a map half changed: each change is a single operation on it.
         self.entries.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<Handle, T>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Entries<T>> {
         self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

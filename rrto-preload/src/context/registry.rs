@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use foldhash::fast::FixedState;
 use rrto_core::api::CuResult;
 
 use super::{
@@ -76,7 +77,7 @@ pub struct Contexts {
 struct State {
     primary_retains: u32,
     /// Contexts that exist. The primary one is among them while it is active.
-    live: HashMap<ContextHandle, Context>,
+    live: HashMap<ContextHandle, Context, FixedState>,
 }
 
 struct Context {
