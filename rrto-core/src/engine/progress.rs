@@ -69,8 +69,10 @@ impl Progress {
                 }
             }
             Operator::EventRecord { event, stream, .. } => {
+                self.join(*stream, number);
                 self.events.insert(*event, Recorded { stream: *stream, number, completed: false });
             }
+            Operator::CopyIn { stream, .. } => self.join(*stream, number),
             Operator::EventDestroy { event } => {
                 self.events.remove(event);
             }
@@ -82,6 +84,14 @@ impl Progress {
                     self.work(stream, number);
                 }
             }
+        }
+    }
+
+    /// Notes what is no work itself, but on the legacy stream comes after that of all blocking ones, and so makes those that
+    /// follow it there come after each other.
+    fn join(&mut self, stream: Handle, number: u64) {
+        if stream == Handle::LEGACY_STREAM && !self.stream_settled(stream) {
+            self.work(stream, number);
         }
     }
 

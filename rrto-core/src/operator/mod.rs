@@ -414,9 +414,22 @@ impl Operator {
         self.payload_bytes().is_some() || self.needs_answer()
     }
 
+    /// The stream on which it reads or writes the device's memory.
+    pub fn work_stream(&self) -> Option<Handle> {
+        use Operator::*;
+        match self {
+            Memset { stream, .. }
+            | CopyIn { stream, .. }
+            | CopyOut { stream, .. }
+            | CopyDevice { stream, .. }
+            | Launch(self::Launch { stream, .. }) => Some(*stream),
+            _ => None,
+        }
+    }
+
     /// What this operator means for the outstanding work of its stream. A copy from the host is no outstanding
-    /// work: the program's buffer has been read before the call returns, which is all that CUDA promises of a
-    /// pageable copy at a synchronisation.
+    /// work: the program's buffer has been read before the call returns, so that nobody has to wait for it. That what comes
+    /// after a wait comes after the copy is for the program's side to see to.
     pub fn stream_effect(&self) -> StreamEffect {
         use Operator::*;
         match self {

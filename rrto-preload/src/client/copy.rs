@@ -8,6 +8,7 @@ use rrto_core::wire::Mode;
 use rrto_quic::Submission;
 
 use super::deliveries::Claim;
+use super::fences::{Position, Waited};
 use super::{Call, done};
 use crate::marshal::{Destination, HostAddress};
 
@@ -18,9 +19,9 @@ const PIECES_AHEAD: usize = 32;
 /// Whether a copy must be over when its call returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Until {
-    /// The call returns when the copy is over.
+    /// The call returns when the copy is over, or when nobody can tell that it is not.
     Done,
-    /// The call may return earlier, if the host memory is pinned.
+    /// The call may return earlier; to the host only if the memory is pinned.
     Queued,
 }
 
@@ -49,6 +50,7 @@ impl Call<'_> {
         from: HostAddress,
         bytes: u64,
         stream: Handle,
+        until: Until,
     ) -> Result<(), CuResult> {
         if bytes == 0 {
             return Ok(());
@@ -63,6 +65,12 @@ impl Call<'_> {
         for (offset, bytes) in pieces(bytes) {
             let payload = source.piece(offset as usize, bytes as usize);
             self.send_with(Operator::CopyIn { dst: dst + offset, bytes, stream }, Some(payload))?;
+        }
+        self.note_copied(stream);
+        // From pinned memory cuMemcpyHtoD is "synchronous with respect to the host" (CUDA driver API, "API synchronization
+        // behavior"), and programs rely on it from any.
+        if until == Until::Done {
+            self.pass_over(Waited::Stream(stream));
         }
         Ok(())
     }
@@ -105,6 +113,7 @@ impl Call<'_> {
     }
 
     fn copy_out_and_wait(&self, destination: &Destination, src: u64, stream: Handle) -> Result<(), CuResult> {
+        let from = self.client.fences.position();
         let mut asked = Asked { call: self, numbers: VecDeque::new() };
         let sent = pieces(destination.range().len() as u64).try_for_each(|piece| {
             asked.numbers.extend(self.ask_piece(destination, src, piece, stream, true)?);
@@ -112,7 +121,9 @@ impl Call<'_> {
         });
         // Also after an error: nothing may be written to the program's memory after the call.
         let arrived = asked.wait_down_to(0);
-        sent.and(arrived)
+        sent.and(arrived)?;
+        self.client.fences.handle_done(Waited::Stream(stream), from);
+        Ok(())
     }
 
     /// Asks for a piece of a copy, whose destination is known to the deliveries before its bytes can come. Gives its
@@ -126,6 +137,7 @@ impl Call<'_> {
         claimed: bool,
     ) -> Result<Option<u64>, CuResult> {
         let operator = Operator::CopyOut { src: src + offset, bytes, stream };
+        self.order(&operator)?;
         let to = destination.piece(offset as usize, bytes as usize);
         let deliveries = &self.client.deliveries;
         let mut expect = |number| deliveries.expect(number, to.clone(), stream, claimed);
@@ -159,7 +171,7 @@ impl Call<'_> {
     ) -> Result<(), CuResult> {
         match (self.is_device(dst), self.is_device(src)) {
             (true, true) => self.copy_device(dst, src, bytes, stream),
-            (true, false) => self.copy_in(dst, HostAddress::of(src)?, bytes, stream),
+            (true, false) => self.copy_in(dst, HostAddress::of(src)?, bytes, stream, until),
             (false, true) => self.copy_out(HostAddress::of(dst)?, src, bytes, stream, until),
             (false, false) if bytes == 0 => Ok(()),
             (false, false) => {
@@ -211,8 +223,30 @@ impl Call<'_> {
     /// are visible to the program after it.
     pub(super) fn synchronise(&self, operator: Operator, stream: Handle) -> Result<(), CuResult> {
         let last = self.client.deliveries.latest();
-        self.send(operator)?;
+        self.await_work(operator, Waited::Stream(stream), self.client.fences.position())?;
         self.arrived(stream, last)
+    }
+
+    /// Sends an operator by which the program waits for work that was there at `from`, unless it is answered here.
+    pub(super) fn await_work(
+        &self,
+        operator: Operator,
+        waited: Waited,
+        from: Position,
+    ) -> Result<(), CuResult> {
+        let client = self.client;
+        match client.remote.submit(self.lane, operator, None, &mut |_| {}) {
+            Submission::Awaits(number) => {
+                self.wait(number)?;
+                client.fences.handle_done(waited, from);
+            }
+            Submission::Answered(outcome) => {
+                outcome.map_err(|error| client.explained(error))?;
+                self.pass_over(waited);
+            }
+            Submission::Queued => {}
+        }
+        Ok(())
     }
 
     /// Copies on `stream` up to `last` have completed: their bytes are there when this returns.

@@ -3,6 +3,7 @@
 use rrto_core::api::CuResult;
 use rrto_core::operator::{Handle, Operator, Value};
 
+use super::fences::{Position, Waited};
 use super::{Call, answer, done, handles};
 use crate::context::ContextHandle;
 
@@ -26,6 +27,8 @@ struct EventRecord {
     stream: Handle,
     /// The latest copy to the host that was outstanding then: it may be among what the event waits for.
     last_copy: Option<u64>,
+    /// Which copies to the device it comes after.
+    position: Position,
 }
 
 impl Call<'_> {
@@ -61,7 +64,8 @@ impl Call<'_> {
         if flags != 0 {
             return Err(CuResult::INVALID_VALUE);
         }
-        let record = EventRecord { stream, last_copy: self.client.deliveries.latest() };
+        let (last_copy, position) = (self.client.deliveries.latest(), self.client.fences.position());
+        let record = EventRecord { stream, last_copy, position };
         self.send(Operator::EventRecord { event, stream, flags })?;
         self.client.events.alter(event, |event| event.record = Some(record))
     }
@@ -92,7 +96,7 @@ impl Call<'_> {
             // Never recorded: it counts as completed.
             None => Ok(()),
             Some(record) => {
-                self.send(operator(event))?;
+                self.await_work(operator(event), Waited::Stream(record.stream), record.position)?;
                 self.arrived(record.stream, record.last_copy)
             }
         }

@@ -120,6 +120,7 @@ impl Call<'_> {
         self.context_synchronize()?;
         client.lane_streams().retain(|(owner, _), _| *owner != context);
         for (stream, _) in client.streams.remove_all(|stream| stream.context == context) {
+            self.pass_fence_on(stream)?;
             self.send(Operator::StreamDestroy { stream })?;
         }
         for (event, _) in client.events.remove_all(|event| event.context == context) {

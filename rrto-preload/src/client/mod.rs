@@ -8,14 +8,15 @@
 //! Handles are made here, so making an object waits for nothing. Errors that the real driver finds at once are found
 //! here too; what only the server can find comes back at a later call, as CUDA allows.
 //!
-//! This room must never touch the program's memory except through [`crate::marshal`], and must hold no lock of its own
-//! while it calls the remote.
+//! This room must never touch the program's memory except through [`crate::marshal`], and must hold no lock of its own,
+//! but for [`fences`]', while it calls the remote.
 
 mod cache;
 mod copy;
 mod deliveries;
 mod device;
 mod event;
+mod fences;
 mod handles;
 mod host_memory;
 mod kernel;
@@ -70,6 +71,7 @@ pub(crate) struct Client {
     deliveries: Arc<Deliveries>,
     answers: cache::Answers,
     limits_changed: AtomicBool,
+    fences: fences::Fences,
     /// Each lane's own default stream in each context.
     lane_streams: Mutex<HashMap<(ContextHandle, u32), Handle>>,
 }
@@ -109,6 +111,7 @@ impl Client {
             deliveries,
             answers: cache::Answers::default(),
             limits_changed: AtomicBool::new(false),
+            fences: fences::Fences::default(),
             lane_streams: Mutex::default(),
         }
     }
@@ -166,6 +169,7 @@ impl Call<'_> {
     }
 
     fn send_with(&self, operator: Operator, payload: Option<Bytes>) -> Result<Value, CuResult> {
+        self.order(&operator)?;
         match self.client.remote.submit(self.lane, operator, payload, &mut |_| {}) {
             Submission::Queued => Ok(Value::None),
             Submission::Awaits(number) => self.wait(number),

@@ -3,6 +3,7 @@
 use rrto_core::api::CuResult;
 use rrto_core::operator::{Handle, Operator};
 
+use super::fences::Waited;
 use super::{Call, Client, done, handles};
 use crate::context::ContextHandle;
 use crate::lane;
@@ -50,6 +51,12 @@ impl Client {
 }
 
 impl Client {
+    /// Whether the legacy stream and this one wait for each other. One that is gone does no work.
+    pub(super) fn is_blocking(&self, stream: Handle) -> bool {
+        stream == Handle::LEGACY_STREAM
+            || self.streams.look(stream, |stream| stream.flags & NON_BLOCKING == 0).unwrap_or(false)
+    }
+
     /// A host thread has ended: its own default streams go.
     pub(crate) fn end_lane(&self, lane: u32) {
         let mut ended = Vec::new();
@@ -104,6 +111,7 @@ impl Call<'_> {
     pub(crate) fn destroy_stream(&self, stream: usize) -> Result<(), CuResult> {
         let stream = handles::handle(stream)?;
         self.client.streams.remove(stream)?;
+        self.pass_fence_on(stream)?;
         self.send(Operator::StreamDestroy { stream }).map(done)
     }
 
@@ -119,7 +127,9 @@ impl Call<'_> {
 
     /// cuCtxSynchronize.
     pub(crate) fn context_synchronize(&self) -> Result<(), CuResult> {
-        self.synchronise(Operator::ContextSynchronize, Handle::LEGACY_STREAM)
+        let last = self.client.deliveries.latest();
+        self.await_work(Operator::ContextSynchronize, Waited::All, self.client.fences.position())?;
+        self.arrived(Handle::LEGACY_STREAM, last)
     }
 
     /// cuStreamGetFlags.

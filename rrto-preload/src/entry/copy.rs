@@ -10,11 +10,11 @@ fn copy_in(
     dst: u64,
     from: HostAddress,
     bytes: usize,
-    stream: usize,
-    default: DefaultStream,
+    (stream, default): (usize, DefaultStream),
+    until: Until,
 ) -> Result<(), CuResult> {
     let call = runtime::call()?;
-    call.copy_in(dst, from, bytes as u64, call.stream(stream, default)?)
+    call.copy_in(dst, from, bytes as u64, call.stream(stream, default)?, until)
 }
 
 fn copy_out(
@@ -52,7 +52,7 @@ fn copy(
 
 exports! {
     fn cuMemcpyHtoD_v2 / cuMemcpyHtoD_v2_ptds(dst: u64, from: HostAddress, bytes: usize) |default| {
-        copy_in(dst, from, bytes, 0, default)
+        copy_in(dst, from, bytes, (0, default), Until::Done)
     }
 
     fn cuMemcpyHtoDAsync_v2 / cuMemcpyHtoDAsync_v2_ptsz(
@@ -61,7 +61,7 @@ exports! {
         bytes: usize,
         stream: usize,
     ) |default| {
-        copy_in(dst, from, bytes, stream, default)
+        copy_in(dst, from, bytes, (stream, default), Until::Queued)
     }
 
     fn cuMemcpyDtoH_v2 / cuMemcpyDtoH_v2_ptds(to: HostAddress, src: u64, bytes: usize) |default| {

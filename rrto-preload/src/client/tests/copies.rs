@@ -18,7 +18,7 @@ use crate::marshal::HostAddress;
 const DEVICE_BYTES: usize = 4096;
 
 /// A pair of engines as a remote.
-struct Engines {
+pub(super) struct Engines {
     pair: Mutex<Pair>,
     deliveries: Arc<Deliveries>,
 }
@@ -83,7 +83,7 @@ impl Remote for Arc<Engines> {
     fn close(&self, _: Duration) {}
 }
 
-fn engines(mode: Mode, device_bytes: usize) -> (Client, Arc<Engines>) {
+pub(super) fn engines(mode: Mode, device_bytes: usize) -> (Client, Arc<Engines>) {
     let deliveries = Arc::new(Deliveries::default());
     let pair = Mutex::new(Pair::new(mode, ClientLimits::default(), FakeDevice::new(device_bytes)));
     let engines = Arc::new(Engines { pair, deliveries: deliveries.clone() });
@@ -142,7 +142,7 @@ proptest! {
             match step {
                 Step::In { from, to, bytes } => {
                     let source = HostAddress::from(&host[from..]);
-                    call.copy_in(to as u64, source, bytes as u64, LEGACY).unwrap();
+                    call.copy_in(to as u64, source, bytes as u64, LEGACY, Until::Queued).unwrap();
                     device_model[to..to + bytes].copy_from_slice(&host_model[from..from + bytes]);
                 }
                 Step::Out { from, to, bytes, until } => {
@@ -183,8 +183,14 @@ fn a_long_copy_is_cut_and_arrives_whole() {
         // In parts, because a client may have only so much unacknowledged.
         let part = bytes.div_ceil(8);
         let range = piece * part..bytes.min((piece + 1) * part);
-        call.copy_in(range.start as u64, HostAddress::from(&sent[range.clone()]), range.len() as u64, LEGACY)
-            .unwrap();
+        call.copy_in(
+            range.start as u64,
+            HostAddress::from(&sent[range.clone()]),
+            range.len() as u64,
+            LEGACY,
+            Until::Queued,
+        )
+        .unwrap();
         call.copy_out(HostAddress::to(&mut [0]), 0, 1, LEGACY, Until::Done).unwrap();
     }
     let mut received = vec![0; bytes];
@@ -287,11 +293,11 @@ fn ranges_are_checked_at_once() {
         (memory + 1, 256, invalid),
     ] {
         let mut to = HostAddress::to(&mut host);
-        assert_eq!(call.copy_in(address, to, bytes, LEGACY), expected, "{address:#x} {bytes}");
+        assert_eq!(call.copy_in(address, to, bytes, LEGACY, Until::Queued), expected, "{address:#x} {bytes}");
         assert_eq!(call.copy_out(to, address, bytes, LEGACY, Until::Done), expected, "{address:#x} {bytes}");
         assert_eq!(call.copy_device(memory, address, bytes, LEGACY), expected, "{address:#x} {bytes}");
         to = HostAddress::of(0).unwrap();
-        assert_eq!(call.copy_in(memory, to, bytes, LEGACY).is_ok(), bytes == 0);
+        assert_eq!(call.copy_in(memory, to, bytes, LEGACY, Until::Queued).is_ok(), bytes == 0);
     }
     for (address, pitch_bytes, element_bytes, width, height, expected) in [
         (memory, 0, 4, 64, 1, Ok(())),
@@ -316,7 +322,7 @@ fn a_device_address_called_a_host_address_is_the_devices() {
     call.allocate(256).unwrap();
     recorder.sent();
     let mistaken = HostAddress::of(NOWHERE + 0x1080).unwrap();
-    call.copy_in(NOWHERE + 0x1000, mistaken, 16, LEGACY).unwrap();
+    call.copy_in(NOWHERE + 0x1000, mistaken, 16, LEGACY, Until::Queued).unwrap();
     call.copy_out(mistaken, NOWHERE + 0x1000, 16, LEGACY, Until::Done).unwrap();
     let copy = |dst, src| Operator::CopyDevice { dst, src, bytes: 16, stream: LEGACY };
     assert_eq!(

@@ -3,6 +3,7 @@
 mod calls;
 mod copies;
 mod objects;
+mod order;
 mod recorder;
 
 use std::sync::Arc;
