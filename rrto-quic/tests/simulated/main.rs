@@ -4,6 +4,7 @@
 
 mod bars;
 mod certificates;
+mod copies;
 mod harness;
 mod interop;
 mod network;
