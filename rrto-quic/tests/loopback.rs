@@ -338,6 +338,43 @@ fn a_robot_of_another_authority_is_turned_away() {
     assert!(server.gate.over.lock().unwrap().is_empty());
 }
 
+/// A certificate of this authority that names nobody, as another tool than `rrto certs` may make it.
+fn nameless(certs: &Path, common_name: Option<&str>) -> Credentials {
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let authority = rrto_certs::Files::new(certs).authority();
+    let key = rcgen::KeyPair::from_pem(&read(&authority.key)).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read(&authority.certificate), key).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "an organisation");
+    common_name.into_iter().for_each(|name| params.distinguished_name.push(rcgen::DnType::CommonName, name));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let credentials = Credentials {
+        ca: authority.certificate,
+        certificate: certs.join("nameless.pem"),
+        key: certs.join("nameless.key"),
+    };
+    std::fs::write(&credentials.certificate, certificate.pem()).unwrap();
+    std::fs::write(&credentials.key, key.serialize_pem()).unwrap();
+    credentials
+}
+
+#[test]
+fn a_robot_whose_certificate_names_nobody_is_told_so() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let server = serve(certs.path(), 1);
+    for common_name in [None, Some("")] {
+        let credentials = nameless(certs.path(), common_name);
+        let config = LinkConfig { credentials, ..config(certs.path(), server.address, Mode::Pipeline) };
+        let text = Link::connect(config, Arc::new(Memory::default())).err().unwrap().to_string();
+        assert!(text.contains("certificate has no name"), "{text}");
+    }
+    assert_eq!(*server.gate.admitted.lock().unwrap(), 0);
+}
+
 #[test]
 fn nobody_there_is_an_error_within_the_limit() {
     let certs = tempfile::tempdir().unwrap();

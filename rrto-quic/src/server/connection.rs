@@ -64,18 +64,20 @@ pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConf
         }
     };
     let Accepted { connection, greeting, channel, confirmed, mut send, recv } = accepted;
-    let robot = peer_name(&connection).unwrap_or_default();
-    let path = match &greeting {
-        Greeting::Hello(hello) => welcome(id, &house, &robot, hello, (&connection, channel)),
-        Greeting::Resume(resume) => {
+    let robot = peer_name(&connection);
+    let path = match (&robot, &greeting) {
+        // Robots without a name would all be the same one, and could take over each other's sessions.
+        (None, _) => Err(Refusal::Nameless),
+        (Some(robot), Greeting::Hello(hello)) => welcome(id, &house, robot, hello, (&connection, channel)),
+        (Some(robot), Greeting::Resume(resume)) => {
             let is_confirmed = confirmed.is_none();
-            go_on(&house.registry, &robot, resume, (&connection, channel, is_confirmed))
+            go_on(&house.registry, robot, resume, (&connection, channel, is_confirmed))
         }
     };
     let attached = match path {
         Ok(attached) => attached,
         Err(refusal) => {
-            info!(connection = id, robot, %peer, "client refused: {refusal}");
+            info!(connection = id, robot = robot.as_deref(), %peer, "client refused: {refusal}");
             refuse(&mut send, refusal).await;
             connection.close(close::DONE, b"");
             return;
