@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a failure is a panic")]
 
+mod namespace;
+
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
@@ -83,14 +85,14 @@ fn make_certs(dir: &Path) {
 }
 
 fn serve(certs: &Path, limit: u32) -> Server {
-    serve_coding(certs, limit, Coding::Auto)
+    serve_at(certs, Ipv4Addr::LOCALHOST, limit, Coding::Auto)
 }
 
-fn serve_coding(certs: &Path, limit: u32, coding: Coding) -> Server {
+fn serve_at(certs: &Path, listen: Ipv4Addr, limit: u32, coding: Coding) -> Server {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let gate = Arc::new(FakeGate { limit, admitted: Mutex::new(0), over: Mutex::new(Vec::new()) });
     let config = ServeConfig {
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: (listen, 0).into(),
         credentials: credentials(certs, true),
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(5),
@@ -168,7 +170,7 @@ fn coded_payloads_come_back_as_they_went_and_travel_shorter() {
     let certs = tempfile::tempdir().unwrap();
     make_certs(certs.path());
     for (up, down) in [(Coding::Always, Coding::Off), (Coding::Off, Coding::Always)] {
-        let server = serve_coding(certs.path(), 1, down);
+        let server = serve_at(certs.path(), Ipv4Addr::LOCALHOST, 1, down);
         let memory = Arc::new(Memory::default());
         let config = LinkConfig { coding: up, ..config(certs.path(), server.address, Mode::Pipeline) };
         let link = Link::connect(config, memory.clone()).unwrap();
@@ -373,6 +375,36 @@ fn a_robot_whose_certificate_names_nobody_is_told_so() {
         assert!(text.contains("certificate has no name"), "{text}");
     }
     assert_eq!(*server.gate.admitted.lock().unwrap(), 0);
+}
+
+#[test]
+fn another_address_of_the_robot_is_noticed_and_followed() {
+    if !namespace::is_inside("another_address_of_the_robot_is_noticed_and_followed") {
+        return;
+    }
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let [one, other, server] = [[198, 18, 0, 1], [198, 18, 0, 2], [198, 18, 7, 7]].map(Ipv4Addr::from);
+    let loopback = namespace::Loopback::up();
+    loopback.add(one);
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let serving = serve_at(certs.path(), Ipv4Addr::UNSPECIFIED, 1, Coding::Auto);
+    let address = (server, serving.address.port()).into();
+    let config = LinkConfig { silence_timeout: PATIENCE, ..config(certs.path(), address, Mode::Pipeline) };
+    let link = Link::connect(config, Arc::new(Memory::default())).unwrap();
+    assert_eq!(link.call(0, Operator::MemGetInfo, None), Ok(Value::None));
+    for (migrations, [from, to]) in [(1, [one, other]), (2, [other, one])] {
+        assert_eq!(link.statistics().migrations, migrations - 1);
+        loopback.remove(from);
+        loopback.add(to);
+        let changed = Instant::now();
+        while link.statistics().migrations < migrations {
+            assert!(changed.elapsed() < PATIENCE, "not noticed");
+            assert_eq!(link.call(0, Operator::MemGetInfo, None), Ok(Value::None));
+        }
+        assert_eq!(link.call(0, Operator::MemGetInfo, None), Ok(Value::None));
+    }
+    assert_eq!(*serving.gate.admitted.lock().unwrap(), 1);
 }
 
 #[test]
