@@ -100,6 +100,16 @@ pub struct LinkStatistics {
     pub round_trips: u64,
     /// Connections that carried the session, one after the other.
     pub connections: u64,
+    /// Those of them that carried it before their handshake was over (0-RTT).
+    pub early_connections: u64,
+    /// Connections whose early data the server refused; it was sent again.
+    pub refused_early: u64,
+    /// How often this robot's address changed and all connections went on from the new one. What only others see, as a new port that a
+    /// translator gives, is not counted.
+    pub migrations: u64,
+    /// The longest that the server was silent though it had to be heard, while something was awaited; seen to 10 ms. On a link that is
+    /// there it is about a round trip.
+    pub longest_pause: Duration,
     /// Operators sent.
     pub operators: u64,
     /// Bytes of the control stream, robot to server.
@@ -264,6 +274,10 @@ impl Link {
         LinkStatistics {
             round_trips: count(&counters.round_trips),
             connections: count(&counters.connections),
+            early_connections: count(&counters.early_connections),
+            refused_early: count(&counters.refused_early),
+            migrations: count(&counters.migrations),
+            longest_pause: Duration::from_micros(count(&counters.longest_pause_us)),
             operators: state.engine.next_number() - 1,
             control_bytes_up: count(&counters.control_up),
             control_bytes_down: count(&counters.control_down),

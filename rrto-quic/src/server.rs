@@ -4,6 +4,7 @@
 mod asynchronous;
 mod connection;
 mod listener;
+mod places;
 mod registry;
 
 use std::io;
@@ -52,7 +53,8 @@ pub struct ServeConfig {
     pub max_waiting: u32,
     /// Connections at a time, those in their handshake counted in. More than sessions, so that a full server can say so, and
     /// robots can have a new one before the old one is known to be gone: one that comes back to its link has for a round trip
-    /// or two up to six attempts beside the old one.
+    /// or two up to six attempts beside the old one. While half of them are handshakes, whoever wants another one has to show that its
+    /// address is its own, which costs a round trip.
     pub max_connections: u32,
     /// Whether payloads to robots are coded; what comes is decoded in any case.
     pub coding: Coding,

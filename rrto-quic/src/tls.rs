@@ -124,12 +124,12 @@ impl Credentials {
     }
 }
 
-/// The common name of the certificate that the other party proved to own.
+/// The common name of the certificate that the other party proved to own; `None` if it has none, or an empty one.
 pub(crate) fn peer_name(connection: &quinn::Connection) -> Option<String> {
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
     let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
-    Some(rrto_core::wire::truncated(name))
+    Some(rrto_core::wire::truncated(name)).filter(|name| !name.is_empty())
 }
 
 pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {

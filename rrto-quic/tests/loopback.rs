@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a failure is a panic")]
 
+mod namespace;
+
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
@@ -83,14 +85,14 @@ fn make_certs(dir: &Path) {
 }
 
 fn serve(certs: &Path, limit: u32) -> Server {
-    serve_coding(certs, limit, Coding::Auto)
+    serve_at(certs, Ipv4Addr::LOCALHOST, limit, Coding::Auto)
 }
 
-fn serve_coding(certs: &Path, limit: u32, coding: Coding) -> Server {
+fn serve_at(certs: &Path, listen: Ipv4Addr, limit: u32, coding: Coding) -> Server {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let gate = Arc::new(FakeGate { limit, admitted: Mutex::new(0), over: Mutex::new(Vec::new()) });
     let config = ServeConfig {
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: (listen, 0).into(),
         credentials: credentials(certs, true),
         limits: ServerLimits::default(),
         idle_timeout: Duration::from_secs(5),
@@ -168,7 +170,7 @@ fn coded_payloads_come_back_as_they_went_and_travel_shorter() {
     let certs = tempfile::tempdir().unwrap();
     make_certs(certs.path());
     for (up, down) in [(Coding::Always, Coding::Off), (Coding::Off, Coding::Always)] {
-        let server = serve_coding(certs.path(), 1, down);
+        let server = serve_at(certs.path(), Ipv4Addr::LOCALHOST, 1, down);
         let memory = Arc::new(Memory::default());
         let config = LinkConfig { coding: up, ..config(certs.path(), server.address, Mode::Pipeline) };
         let link = Link::connect(config, memory.clone()).unwrap();
@@ -336,6 +338,73 @@ fn a_robot_of_another_authority_is_turned_away() {
     let refused = Link::connect(stranger, Arc::new(Memory::default()));
     assert!(matches!(refused, Err(ConnectError::Certificate { .. })), "{:?}", refused.err());
     assert!(server.gate.over.lock().unwrap().is_empty());
+}
+
+/// A certificate of this authority that names nobody, as another tool than `rrto certs` may make it.
+fn nameless(certs: &Path, common_name: Option<&str>) -> Credentials {
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let authority = rrto_certs::Files::new(certs).authority();
+    let key = rcgen::KeyPair::from_pem(&read(&authority.key)).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read(&authority.certificate), key).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "an organisation");
+    common_name.into_iter().for_each(|name| params.distinguished_name.push(rcgen::DnType::CommonName, name));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let credentials = Credentials {
+        ca: authority.certificate,
+        certificate: certs.join("nameless.pem"),
+        key: certs.join("nameless.key"),
+    };
+    std::fs::write(&credentials.certificate, certificate.pem()).unwrap();
+    std::fs::write(&credentials.key, key.serialize_pem()).unwrap();
+    credentials
+}
+
+#[test]
+fn a_robot_whose_certificate_names_nobody_is_told_so() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let server = serve(certs.path(), 1);
+    for common_name in [None, Some("")] {
+        let credentials = nameless(certs.path(), common_name);
+        let config = LinkConfig { credentials, ..config(certs.path(), server.address, Mode::Pipeline) };
+        let text = Link::connect(config, Arc::new(Memory::default())).err().unwrap().to_string();
+        assert!(text.contains("certificate has no name"), "{text}");
+    }
+    assert_eq!(*server.gate.admitted.lock().unwrap(), 0);
+}
+
+#[test]
+fn another_address_of_the_robot_is_noticed_and_followed() {
+    if !namespace::is_inside("another_address_of_the_robot_is_noticed_and_followed") {
+        return;
+    }
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let [one, other, server] = [[198, 18, 0, 1], [198, 18, 0, 2], [198, 18, 7, 7]].map(Ipv4Addr::from);
+    let loopback = namespace::Loopback::up();
+    loopback.add(one);
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let serving = serve_at(certs.path(), Ipv4Addr::UNSPECIFIED, 1, Coding::Auto);
+    let address = (server, serving.address.port()).into();
+    let config = LinkConfig { silence_timeout: PATIENCE, ..config(certs.path(), address, Mode::Pipeline) };
+    let link = Link::connect(config, Arc::new(Memory::default())).unwrap();
+    assert_eq!(link.call(0, Operator::MemGetInfo, None), Ok(Value::None));
+    for (migrations, [from, to]) in [(1, [one, other]), (2, [other, one])] {
+        assert_eq!(link.statistics().migrations, migrations - 1);
+        loopback.remove(from);
+        loopback.add(to);
+        let changed = Instant::now();
+        while link.statistics().migrations < migrations {
+            assert!(changed.elapsed() < PATIENCE, "not noticed");
+            assert_eq!(link.call(0, Operator::MemGetInfo, None), Ok(Value::None));
+        }
+        assert_eq!(link.call(0, Operator::MemGetInfo, None), Ok(Value::None));
+    }
+    assert_eq!(*serving.gate.admitted.lock().unwrap(), 1);
 }
 
 #[test]

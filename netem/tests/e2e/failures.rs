@@ -18,7 +18,7 @@ fn single_line(stderr: &str) -> &str {
 #[test]
 fn without_a_server_there_is_no_device() {
     let server = Server::start();
-    let nowhere = Client { server: ([127, 0, 0, 1], 1).into(), ..server.client() };
+    let nowhere = Client { server: "127.0.0.1:1".into(), ..server.client() };
     let outcome = nowhere.run(&built().probe, &["init"]);
     assert_eq!(outcome.stdout, NO_DEVICE, "{outcome:?}");
     assert!(single_line(&outcome.stderr).contains("127.0.0.1:1"), "{outcome:?}");

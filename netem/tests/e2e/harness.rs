@@ -82,9 +82,46 @@ pub(crate) fn certificates() -> TempDir {
     folder
 }
 
-/// `rrto-gpud --device cpu` on a free port of loopback; it ends when dropped.
-pub(crate) struct Server {
+/// A secret for a room of a relay beside these certificates.
+pub(crate) fn add_room(certs: &Path, room: &str) {
+    succeed(
+        Command::new(&built().rrto).arg("certs").arg(certs).args(["--add-room", room]).stdout(Stdio::null()),
+    );
+}
+
+/// A process of `rrto-gpud` on loopback; it ends when dropped.
+pub(crate) struct Daemon {
     child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts one, which appends to `log`, and waits until it listens.
+    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Self {
+        let stderr = File::options().create(true).append(true).open(&log).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_once(" listening on ")?.1.split_whitespace().next()?.parse().ok());
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let address = address.unwrap_or_else(|| panic!("{command:?} did not start:\n{}", said()));
+        Self { child, address, log }
+    }
+
+    /// Ends it without any warning.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// `rrto-gpud --device cpu` on a free port.
+pub(crate) struct Server {
+    daemon: Daemon,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     folder: TempDir,
@@ -92,22 +129,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let folder = certificates();
-        let log = File::create(folder.path().join("log")).unwrap();
-        let mut child = Command::new(&built().gpud)
-            .args(["--device", "cpu", "--listen", "127.0.0.1:0", "--certs"])
-            .arg(folder.path().join("certs"))
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            line.strip_prefix("rrto-gpud listening on ")?.split_whitespace().next()?.parse().ok()
-        });
-        let log = || fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-        let address = address.unwrap_or_else(|| panic!("the server did not start:\n{}", log()));
-        Self { child, address, folder }
+        Self::start_with(certificates(), &[])
+    }
+
+    /// With these certificates, and more options.
+    pub(crate) fn start_with(folder: TempDir, options: &[&str]) -> Self {
+        let mut command = Command::new(&built().gpud);
+        command.args(["--device", "cpu", "--listen", "127.0.0.1:0", "--certs"]);
+        command.arg(folder.path().join("certs")).args(options);
+        let daemon = Daemon::start(&mut command, folder.path().join("log"));
+        Self { address: daemon.address, daemon, folder }
     }
 
     /// The certificates that it takes.
@@ -117,22 +148,21 @@ impl Server {
 
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        fs::read_to_string(&self.daemon.log).unwrap_or_default()
     }
 
     /// Ends it without any warning.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.daemon.kill();
     }
 
     /// A client of this server.
     pub(crate) fn client(&self) -> Client {
-        Client { server: self.address, certs: self.certs(), mode: "pipeline" }
+        Client { server: self.address.to_string(), certs: self.certs(), mode: "pipeline" }
     }
 }
 
-impl Drop for Server {
+impl Drop for Daemon {
     fn drop(&mut self) {
         // It may have been killed by the test.
         let _ = self.child.kill();
@@ -143,8 +173,8 @@ impl Drop for Server {
 /// How programs are run with their GPU on a server.
 #[derive(Clone)]
 pub(crate) struct Client {
-    /// Where the server, or a link to it, listens.
-    pub(crate) server: SocketAddr,
+    /// Where the server, or a link to it, listens; or a relay's address.
+    pub(crate) server: String,
     /// Its certificates.
     pub(crate) certs: PathBuf,
     /// `--mode`.
@@ -164,7 +194,7 @@ impl Client {
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", LIMIT_S]).arg(&built().rrto);
-        command.arg("run").arg("--server").arg(self.server.to_string()).arg("--certs").arg(&self.certs);
+        command.arg("run").arg("--server").arg(&self.server).arg("--certs").arg(&self.certs);
         command.args(["--mode", self.mode, "--"]).arg(program).stdin(Stdio::null());
         command
     }

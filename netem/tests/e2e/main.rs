@@ -8,3 +8,4 @@ mod experiment;
 mod failures;
 mod harness;
 mod programs;
+mod relay;

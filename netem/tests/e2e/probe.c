@@ -211,6 +211,18 @@ static int infer_times(const char *times) {
     return 0;
 }
 
+/* An inference for each line that is read, and a line when its output was right. */
+static int infer_asked(const char *unused) {
+    char line[16];
+    (void)unused;
+    set_up();
+    for (uint32_t number = 0; fgets(line, sizeof(line), stdin); number++) {
+        infer(number);
+        printf("inference %u\n", number), fflush(stdout);
+    }
+    return 0;
+}
+
 /* An inference like many before it, until a kernel in it faults. */
 static int infer_fault(const char *unused) {
     (void)unused;
@@ -252,6 +264,7 @@ static const struct {
                 {"leave", leave},
                 {"load", load},
                 {"infer", infer_times},
+                {"infer-asked", infer_asked},
                 {"infer-fault", infer_fault},
                 {"infer-leave", infer_leave}};
 

@@ -27,7 +27,7 @@ fn a_slow_and_lossy_link_changes_no_bit() {
     let link = Proxy::start(Config::new(server.address, scenario, 7)).unwrap();
     let right = server.client().demo(SOME_INFERENCES);
     for mode in ["pipeline", "replay"] {
-        let across = Client { server: link.listen_addr(), mode, ..server.client() };
+        let across = Client { server: link.listen_addr().to_string(), mode, ..server.client() };
         assert_eq!(across.demo(SOME_INFERENCES), right, "{mode}");
     }
     let stats = link.stop();
@@ -60,7 +60,7 @@ fn a_program_without_cuda_is_left_alone() {
 #[test]
 fn a_program_without_cuda_needs_no_server() {
     let server = Server::start();
-    let nowhere = Client { server: ([127, 0, 0, 1], 1).into(), ..server.client() };
+    let nowhere = Client { server: "127.0.0.1:1".into(), ..server.client() };
     let outcome = nowhere.run(Path::new("/bin/echo"), &["hello"]);
     assert_eq!((outcome.status, &*outcome.stdout, &*outcome.stderr), (Some(0), "hello\n", ""));
 }

@@ -157,6 +157,11 @@ pub enum Refusal {
         "the server does not know this session any more: it was restarted, or the program was away for longer than rrto-gpud --grace"
     )]
     Unknown,
+    /// The robot's certificate has no common name.
+    #[error(
+        "the robot's certificate has no name (subject common name), by which the server knows robots: make one with rrto certs DIR --add-robot NAME"
+    )]
+    Nameless,
 }
 
 /// Everything that a client sends on the control stream.

@@ -26,7 +26,15 @@ const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 impl Path {
     pub(super) fn new(number: u64, channel: Channel) -> Self {
         let transmit = Arc::new(Notify::new());
-        Path { number, channel, connection: None, is_connected: false, writer_idle: false, transmit }
+        Path {
+            number,
+            channel,
+            connection: None,
+            is_connected: false,
+            is_early: false,
+            writer_idle: false,
+            transmit,
+        }
     }
 
     pub(super) fn close(&self, code: VarInt) {
@@ -75,6 +83,7 @@ async fn carry_from(
         };
         path.connection = Some(connection.clone());
         path.is_connected = early.is_none();
+        path.is_early = early.is_some();
         path.transmit.clone()
     };
     let line = Line { shared, connection, number, transmit };
@@ -118,11 +127,13 @@ impl Line<'_> {
         if let Some(reason) = self.connection.close_reason() {
             return Err(reason.into());
         }
+        self.shared.counters.refused_early.fetch_add(1, Ordering::Relaxed);
         {
             let mut state = self.shared.lock();
             let channel = state.engine.open();
             let Some(path) = state.path(self.number) else { return Err(StreamError::Superseded) };
             path.channel = channel;
+            path.is_early = false;
         }
         self.serve().await
     }
@@ -241,6 +252,7 @@ impl Line<'_> {
         }
         if let Some(path) = state.path(self.number) {
             path.channel.handle_kept();
+            self.shared.counters.early_connections.fetch_add(path.is_early.into(), Ordering::Relaxed);
         }
         state.before = state.before.and(state.connection.as_ref());
         state.connection = Some(self.connection.clone());

@@ -51,6 +51,11 @@ impl Pulse {
         self.heard
     }
 
+    /// Since when it should have been heard, if it should.
+    pub(super) fn unanswered_since(&self) -> Option<Instant> {
+        self.unanswered_since
+    }
+
     pub(super) fn update(&mut self, now: Instant, stats: &ConnectionStats) {
         let sent = &stats.frame_tx;
         let asked = sent.stream

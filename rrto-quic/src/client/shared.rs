@@ -21,6 +21,10 @@ const LOOKS_BETWEEN_CLOCKS: u32 = 32;
 pub(super) struct Counters {
     pub(super) round_trips: AtomicU64,
     pub(super) connections: AtomicU64,
+    pub(super) early_connections: AtomicU64,
+    pub(super) refused_early: AtomicU64,
+    pub(super) migrations: AtomicU64,
+    pub(super) longest_pause_us: AtomicU64,
     pub(super) control_up: AtomicU64,
     pub(super) control_down: AtomicU64,
     pub(super) bulk_up: AtomicU64,
@@ -57,6 +61,8 @@ pub(super) struct Path {
     pub(super) connection: Option<quinn::Connection>,
     /// The server has answered: its handshake is over.
     pub(super) is_connected: bool,
+    /// It began with early data, which the server has not refused.
+    pub(super) is_early: bool,
     /// The writer waits for `transmit`; whoever gives it work wakes it, once.
     pub(super) writer_idle: bool,
     pub(super) transmit: Arc<Notify>,

@@ -182,6 +182,7 @@ impl Supervisor {
             // A robot in another network is there at once: the old connection goes on from the new address, and if it was
             // silent another one is tried.
             if may_have_moved && self.dialler.follow_source() {
+                self.shared.counters.migrations.fetch_add(1, Ordering::Relaxed);
                 self.attempts = Attempts::new(Instant::now());
             }
         }
@@ -216,7 +217,20 @@ impl Supervisor {
             (false, _) => self.awaited_since = None,
             (true, Some(_)) => {}
         }
+        self.note_pause(now, &seen);
         seen
+    }
+
+    fn note_pause(&self, now: Instant, seen: &Seen) {
+        let silent_since = match &seen.current {
+            Some(_) => self.pulse.unanswered_since(),
+            None => Some(self.heard),
+        };
+        if let (Some(awaited), Some(silent)) = (self.awaited_since, silent_since) {
+            let pause = now.duration_since(awaited.max(silent)).as_micros();
+            let pause = u64::try_from(pause).unwrap_or(u64::MAX);
+            self.shared.counters.longest_pause_us.fetch_max(pause, Ordering::Relaxed);
+        }
     }
 
     /// Does what there is to do; gives when to look again, if not only when there are news.

@@ -19,6 +19,7 @@ use rrto_core::wire::{BulkHeader, Hello, Refusal, Resume, ServerFrame, WireError
 use tokio::sync::{Notify, mpsc};
 use tracing::{debug, info, warn};
 
+use super::places::Place;
 use super::registry::{Registry, new_token};
 use super::{Admission, Gate, Path, Session, Shared};
 use crate::close;
@@ -48,9 +49,10 @@ pub(super) struct House {
     pub(super) registry: Arc<Registry>,
     pub(super) system: Arc<dyn System>,
     pub(super) hot: Arc<Hot>,
+    pub(super) place: Place,
 }
 
-pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConfig>), house: House) {
+pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConfig>), mut house: House) {
     let peer = incoming.remote_address();
     let accepted = match tokio::time::timeout(HELLO_LIMIT, accept(incoming, config)).await {
         Ok(Ok(accepted)) => accepted,
@@ -64,18 +66,23 @@ pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConf
         }
     };
     let Accepted { connection, greeting, channel, confirmed, mut send, recv } = accepted;
-    let robot = peer_name(&connection).unwrap_or_default();
-    let path = match &greeting {
-        Greeting::Hello(hello) => welcome(id, &house, &robot, hello, (&connection, channel)),
-        Greeting::Resume(resume) => {
+    if confirmed.is_none() {
+        house.place.prove();
+    }
+    let robot = peer_name(&connection);
+    let path = match (&robot, &greeting) {
+        // Robots without a name would all be the same one, and could take over each other's sessions.
+        (None, _) => Err(Refusal::Nameless),
+        (Some(robot), Greeting::Hello(hello)) => welcome(id, &house, robot, hello, (&connection, channel)),
+        (Some(robot), Greeting::Resume(resume)) => {
             let is_confirmed = confirmed.is_none();
-            go_on(&house.registry, &robot, resume, (&connection, channel, is_confirmed))
+            go_on(&house.registry, robot, resume, (&connection, channel, is_confirmed))
         }
     };
     let attached = match path {
         Ok(attached) => attached,
         Err(refusal) => {
-            info!(connection = id, robot, %peer, "client refused: {refusal}");
+            info!(connection = id, robot = robot.as_deref(), %peer, "client refused: {refusal}");
             refuse(&mut send, refusal).await;
             connection.close(close::DONE, b"");
             return;
@@ -83,7 +90,7 @@ pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConf
     };
     let session = attached.shared.id;
     debug!(session, connection = id, %peer, early = confirmed.is_some(), "connected");
-    let outcome = run(&attached, &connection, (confirmed, house.coding), (send, recv)).await;
+    let outcome = run(&attached, &connection, (confirmed, &mut house), (send, recv)).await;
     let reason = match &outcome {
         Ok(()) => "the session has ended".to_owned(),
         Err(error) => error.to_string(),
@@ -276,7 +283,7 @@ async fn refuse(send: &mut SendStream, refusal: Refusal) {
 async fn run(
     attached: &Attached,
     connection: &Connection,
-    (confirmed, coding): (Option<ZeroRttAccepted>, Coding),
+    (confirmed, house): (Option<ZeroRttAccepted>, &mut House),
     (send, recv): (SendStream, RecvStream),
 ) -> Result<(), StreamError> {
     let shared = &attached.shared;
@@ -290,8 +297,8 @@ async fn run(
     let outgoing = async {
         tokio::select! {
             ended = write_control(attached, connection, send, bulk_queue) => ended,
-            ended = send_payloads(shared, connection, coding, bulk) => ended,
-            never = confirm(attached, connection, confirmed) => never,
+            ended = send_payloads(shared, connection, house.coding, bulk) => ended,
+            never = confirm(attached, connection, confirmed, &mut house.place) => never,
         }
     };
     tokio::pin!(outgoing);
@@ -315,11 +322,13 @@ async fn confirm(
     attached: &Attached,
     connection: &Connection,
     confirmed: Option<ZeroRttAccepted>,
+    place: &mut Place,
 ) -> Result<(), StreamError> {
     if let Some(confirmed) = confirmed {
         // What it gives means something for clients only; a connection that is lost makes it ready too.
         confirmed.await;
         if connection.close_reason().is_none() {
+            place.prove();
             attached.confirm();
         }
     }

@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use quinn::{Endpoint, ServerConfig};
+use quinn::{Endpoint, Incoming, ServerConfig};
 use rrto_core::engine::ServerLimits;
 
+use super::places::{Place, Places};
 use super::registry::Registry;
 use super::{Gate, ServeConfig, ServeError, connection};
 use crate::coding::Coding;
@@ -81,7 +81,7 @@ impl Listener {
 
     /// Serves until `shutdown` is ready; then tells every session and waits a moment for them to be told.
     pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
-        let open = Arc::new(AtomicU32::new(0));
+        let places = Arc::new(Places::new(self.max_connections));
         let hot = Arc::new(Hot::new());
         let awake = hot.clone();
         let awake = tokio::spawn(async move { awake.keep_awake().await });
@@ -93,12 +93,8 @@ impl Listener {
                 incoming = self.endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { break };
-            if open.load(Ordering::Relaxed) >= self.max_connections {
-                incoming.refuse();
-                continue;
-            }
+            let Some((incoming, place)) = admit(&places, incoming) else { continue };
             next_id += 1;
-            let place = Place::take(&open);
             let mut server = self.server.clone();
             server.transport_config(transport::parameters(
                 &*self.system,
@@ -116,12 +112,9 @@ impl Listener {
                 registry: self.registry.clone(),
                 system: self.system.clone(),
                 hot: hot.clone(),
+                place,
             };
-            let served = connection::serve(next_id, incoming, house);
-            tokio::spawn(async move {
-                served.await;
-                drop(place);
-            });
+            tokio::spawn(connection::serve(next_id, incoming, house));
         }
         for shared in self.registry.all() {
             shared.end("the server is shutting down");
@@ -132,18 +125,19 @@ impl Listener {
     }
 }
 
-/// One of the connections that may be open, given back on drop.
-struct Place(Arc<AtomicU32>);
-
-impl Place {
-    fn take(open: &Arc<AtomicU32>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Place(open.clone())
+/// A place for a connection, unless there is none, or its client has to show first that it is where it says.
+fn admit(places: &Arc<Places>, incoming: Incoming) -> Option<(Incoming, Place)> {
+    if places.are_scarce() && !incoming.remote_address_validated() {
+        // It cannot fail where the address is not validated. Nothing of it is kept; who is there comes again with the token,
+        // after a round trip, and also with its early data (RFC 9000, section 8.1.2).
+        let _ = incoming.retry();
+        return None;
     }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    match places.take() {
+        Some(place) => Some((incoming, place)),
+        None => {
+            incoming.refuse();
+            None
+        }
     }
 }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a failure is a panic")]
 
+mod admission;
 mod bars;
 mod certificates;
+mod copies;
 mod harness;
 mod interop;
 mod network;

@@ -132,7 +132,11 @@ pub(crate) fn resumptions(seed: u64, events: u32) -> Vec<f64> {
             let first = tap.since(start).into_iter().find(|(_, datagram)| is_initial(datagram)).unwrap().0;
             ratios.push(first.elapsed().as_secs_f64() / RTT.as_secs_f64());
         }
-        assert_eq!(program.link.statistics().connections, u64::from(events) + 1);
+        let statistics = program.link.statistics();
+        assert_eq!(statistics.connections, u64::from(events) + 1);
+        assert_eq!((statistics.early_connections, statistics.refused_early), (events.into(), 0));
+        // What shows that the connection is of no use, and the answer on the next one.
+        assert!((100 * MS..150 * MS).contains(&statistics.longest_pause), "{:?}", statistics.longest_pause);
         program.end(&server).await;
         ratios
     })
@@ -232,7 +236,9 @@ fn early_data_that_is_refused_is_sent_again() {
                 break;
             }
         }
-        assert!(program.link.statistics().connections >= 4);
+        let statistics = program.link.statistics();
+        assert!(statistics.connections >= 4);
+        assert!(statistics.refused_early > 0, "{statistics:?}");
         let executed = server.executed.lock().unwrap().clone();
         assert_eq!(executed, (1..=executed.len() as u64).collect::<Vec<_>>(), "each once, in order");
     });

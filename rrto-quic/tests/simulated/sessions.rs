@@ -65,6 +65,15 @@ impl Server {
     }
 
     pub(crate) fn start_with(host: &Host, grace: Duration, max_connections: u32) -> Server {
+        Server::start_on(host, (grace, max_connections), DEVICE_BYTES)
+    }
+
+    /// Its devices have so much memory.
+    pub(crate) fn start_with_device(host: &Host, device_bytes: usize) -> Server {
+        Server::start_on(host, (Duration::from_secs(10), 100), device_bytes)
+    }
+
+    fn start_on(host: &Host, (grace, max_connections): (Duration, u32), device_bytes: usize) -> Server {
         let config = ServeConfig {
             listen: ([0, 0, 0, 0], 4433).into(),
             credentials: credentials(true),
@@ -98,7 +107,8 @@ impl Server {
         tokio::spawn(async move {
             while let Some(session) = admitted.recv().await {
                 *begun.lock().unwrap() += 1;
-                tokio::spawn(execute(session, over.clone(), executed.clone()));
+                let device = FakeDevice::new(device_bytes);
+                tokio::spawn(execute((session, device), over.clone(), executed.clone()));
             }
         });
         server
@@ -118,11 +128,10 @@ impl Server {
 }
 
 async fn execute(
-    session: Session,
+    (session, mut device): (Session, FakeDevice),
     over: Arc<Mutex<Vec<(String, FakeDevice)>>>,
     executed: Arc<Mutex<Vec<u64>>>,
 ) {
-    let mut device = FakeDevice::new(DEVICE_BYTES);
     loop {
         match session.next_async(Duration::from_secs(60)).await {
             Next::Ready(Work::Operator(ready)) => {
@@ -149,7 +158,7 @@ async fn execute(
 pub(crate) struct Memory(Mutex<HashMap<u64, Vec<u8>>>);
 
 impl Memory {
-    fn take(&self, number: u64) -> Vec<u8> {
+    pub(crate) fn take(&self, number: u64) -> Vec<u8> {
         self.0.lock().unwrap().remove(&number).unwrap()
     }
 }

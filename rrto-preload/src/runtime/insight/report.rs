@@ -95,6 +95,11 @@ pub(in crate::runtime) fn link_json(link: &LinkStatistics) -> Value {
         "udp_bytes_up": link.udp_bytes_up,
         "udp_bytes_down": link.udp_bytes_down,
         "lost_packets": link.lost_packets,
+        "connections": link.connections,
+        "early_connections": link.early_connections,
+        "refused_early": link.refused_early,
+        "migrations": link.migrations,
+        "longest_pause_ms": ms(link.longest_pause),
         "rtt_ms": link.rtt.as_secs_f64() * 1e3,
     })
 }
@@ -173,6 +178,24 @@ impl Report<'_> {
             Grouped(link.round_trips),
             ms(link.rtt),
             Grouped(link.lost_packets)
+        )?;
+        self.roaming_line(text)
+    }
+
+    /// What became of the connection, if more than a packet was lost.
+    fn roaming_line(&self, text: &mut String) -> fmt::Result {
+        let LinkStatistics { connections, early_connections, refused_early, migrations, .. } = self.link;
+        if connections <= 1 && refused_early == 0 && migrations == 0 {
+            return Ok(());
+        }
+        writeln!(
+            text,
+            "    connections {} (with early data {}, refused {}), changes of address {}, longest pause {:.0} ms",
+            Grouped(connections),
+            Grouped(early_connections),
+            Grouped(refused_early),
+            Grouped(migrations),
+            ms(self.link.longest_pause)
         )
     }
 
@@ -351,6 +374,25 @@ rrto: process PID, pipeline on gpu:1, 2.50 s
     fn what_there_was_none_of_is_left_out() {
         let text = Report { inferences: Summary::default(), ..report() }.to_string();
         assert!(!text.contains("inferences") && !text.contains("blocking"), "{text}");
+    }
+
+    #[test]
+    fn roaming_is_told_where_there_was_any() {
+        assert!(!report().to_string().contains("connections"));
+        let mut roamed = report();
+        roamed.link.connections = 3;
+        roamed.link.early_connections = 2;
+        roamed.link.refused_early = 1;
+        roamed.link.migrations = 1_000;
+        roamed.link.longest_pause = Duration::from_micros(412_345);
+        let expected = "0 packets lost
+    connections 3 (with early data 2, refused 1), changes of address 1,000, longest pause 412 ms
+
+  inferences";
+        assert!(roamed.to_string().contains(expected), "{roamed}");
+        let link = &roamed.json()["link"];
+        let told = ["connections", "early_connections", "refused_early", "migrations", "longest_pause_ms"];
+        assert_eq!(told.map(|name| link[name].as_f64()), [3.0, 2.0, 1.0, 1000.0, 412.345].map(Some));
     }
 
     fn replayed() -> ReplayStatistics {
