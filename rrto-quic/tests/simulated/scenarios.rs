@@ -185,7 +185,7 @@ pub(crate) struct Dropped {
 
 /// The rate falls after 1 s, for 8 s. A rate of 0 is an outage that holds what is queued.
 pub(crate) fn drop_and_return(seed: u64, congestion: Congestion, mbps: f64, low_mbps: f64) -> Dropped {
-    let (before, lasts, after) = (Duration::from_secs(1), Duration::from_secs(8), Duration::from_secs(3));
+    let (before, lasts, after) = (Duration::from_secs(1), Duration::from_secs(8), Duration::from_secs(5));
     let full = steady(RTT, mbps);
     let outage = if low_mbps == 0.0 { Outage::Hold } else { Outage::None };
     let low = Params { outage, ..steady(RTT, low_mbps) };
