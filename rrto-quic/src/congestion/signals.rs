@@ -19,11 +19,24 @@ const LOSS_GAIN: f64 = 0.125;
 /// No path loses more than this anyway. Whatever is learned, beyond it losses are congestion.
 const BASE_LOSS_MOST: f64 = 0.15;
 
+/// A span of fewer round trips says nothing of how far apart they are.
+const SPAN_SAMPLES: u32 = 8;
+
+/// Spans that are remembered for their range.
+const RANGES: usize = 8;
+
 /// The highest rate is that of the last one to two of these.
 const PEAK_EPOCH: Duration = Duration::from_secs(1);
 
 /// A rate below this part of the highest one is another path's; a neighbour that begins takes half.
 const FALLEN: f64 = 0.45;
+
+/// The round trips of an empty queue are spread over so many times the usual range of a span: above a span's own, because of
+/// many spans some are shorter throughout, and some longer.
+const SPREAD: f64 = 2.0;
+
+/// A loss counts from this much of a queue: about what 32 kB hold at 100 Mbit/s, but for the packets that quinn sends at a time.
+const RAISED: Duration = Duration::from_micros(500);
 
 /// A queue of fewer milliseconds is what the system's scheduling does.
 const LEAST_PATIENCE: Duration = Duration::from_millis(4);
@@ -50,6 +63,59 @@ impl WindowedMin {
 
     fn get(&self) -> Option<Duration> {
         self.previous.into_iter().chain(self.current).min()
+    }
+}
+
+/// The latest round trips, in spans about as long as one.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    began: Instant,
+    count: u32,
+    /// The shortest and the longest in the span of now.
+    current: Option<(Duration, Duration)>,
+    /// In the one before.
+    previous: Option<(Duration, Duration)>,
+    /// How far apart they were in the last spans; the oldest is overwritten.
+    ranges: [Duration; RANGES],
+    /// Spans so far.
+    spans: usize,
+}
+
+impl Recent {
+    fn new(now: Instant) -> Self {
+        let ranges = [Duration::ZERO; RANGES];
+        Recent { began: now, count: 0, current: None, previous: None, ranges, spans: 0 }
+    }
+
+    fn add(&mut self, now: Instant, rtt: Duration, span: Duration) {
+        if self.count >= SPAN_SAMPLES && now.saturating_duration_since(self.began) >= span {
+            if let Some((least, most)) = self.current {
+                self.ranges[self.spans % RANGES] = most - least;
+                self.spans += 1;
+            }
+            (self.previous, self.current, self.began, self.count) = (self.current, None, now, 0);
+        }
+        self.count += 1;
+        let (least, most) = self.current.unwrap_or((rtt, rtt));
+        self.current = Some((least.min(rtt), most.max(rtt)));
+    }
+
+    /// The queue is about to become another. How far apart round trips are has nothing to do with it.
+    fn forget(&mut self, now: Instant) {
+        *self = Recent { ranges: self.ranges, spans: self.spans, ..Recent::new(now) };
+    }
+
+    /// The shortest of the last one to two spans.
+    fn least(&self) -> Option<Duration> {
+        self.previous.into_iter().chain(self.current).map(|(least, _)| least).min()
+    }
+
+    /// How far apart round trips are within a span: the lower quartile, because a stall, or a queue that grows, widens some.
+    fn jitter(&self) -> Duration {
+        let mut ranges = self.ranges;
+        let (known, _) = ranges.split_at_mut(self.spans.min(RANGES));
+        known.sort_unstable();
+        known.get(known.len() / 4).copied().unwrap_or_default()
     }
 }
 
@@ -128,6 +194,7 @@ pub(super) enum Queue {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signals {
     min_rtt: WindowedMin,
+    recent: Recent,
     /// The shortest round trip among the packets that one acknowledgement brought, and when that one was sent.
     batch: Option<(Duration, Instant)>,
     batch_bytes: u64,
@@ -157,6 +224,7 @@ impl Signals {
     pub(super) fn new(now: Instant) -> Self {
         Signals {
             min_rtt: WindowedMin::new(now),
+            recent: Recent::new(now),
             batch: None,
             batch_bytes: 0,
             grown: None,
@@ -190,6 +258,7 @@ impl Signals {
         let bytes = std::mem::take(&mut self.batch_bytes);
         self.min_rtt.add(now, rtt);
         if self.is_current(sent) {
+            self.recent.add(now, rtt, self.min_rtt());
             self.known_since.get_or_insert(now);
             let (grown, long) = self.limits();
             self.grown = Longer::update(self.grown, now, rtt > grown && !app_limited, rtt, bytes);
@@ -213,6 +282,7 @@ impl Signals {
     /// The window was reduced: what is seen from now on is seen with that.
     pub(super) fn handle_reduced(&mut self, now: Instant) {
         (self.grown, self.long, self.known_since) = (None, None, None);
+        self.recent.forget(now);
         self.loss = self.base_loss;
         self.round = Round { began: now, acked: 0, lost: 0, packets: 0 };
         self.reduced_at = Some(now);
@@ -238,16 +308,26 @@ impl Signals {
         self.min_rtt.get().unwrap_or(Duration::from_millis(100))
     }
 
+    /// The longest round trip with an empty queue.
+    fn empty_rtt(&self) -> Duration {
+        self.min_rtt() + self.recent.jitter().mul_f64(SPREAD)
+    }
+
+    /// Whether all round trips of late were longer than with an empty queue, be it by little. Too little to tell without a loss.
+    pub(super) fn is_raised(&self) -> bool {
+        self.recent.least().is_some_and(|least| least > self.empty_rtt() + RAISED)
+    }
+
     /// The round trips from which on the queue has grown, and is long.
     fn limits(&self) -> (Duration, Duration) {
-        let least = self.min_rtt();
+        let least = self.empty_rtt();
         (least + least / 4 + Duration::from_millis(2), least + least / 2 + Duration::from_millis(8))
     }
 
     /// For how long a round trip must be longer to count. After a stall of the radio what was in flight comes late, which lasts
     /// for one round trip.
     pub(super) fn patience(&self) -> Duration {
-        (2 * self.min_rtt()).max(LEAST_PATIENCE)
+        (2 * self.empty_rtt()).max(LEAST_PATIENCE)
     }
 
     pub(super) fn queue(&self, now: Instant) -> Queue {
@@ -275,7 +355,7 @@ impl Signals {
 
     /// The bytes in flight at which the path carries all that it can, at `rate` bytes a second delivered, without a queue.
     pub(super) fn bandwidth_delay_product(&self, rate: f64) -> u64 {
-        (rate / (1.0 - self.base_loss).max(0.5) * self.min_rtt().as_secs_f64()) as u64
+        (rate / (1.0 - self.base_loss).max(0.5) * self.empty_rtt().as_secs_f64()) as u64
     }
 
     /// Whether `rate` is so much less than it was a moment ago that the path must have changed.

@@ -2,14 +2,17 @@
 //!
 //! A radio loses packets without being congested, changes its rate by the second, and stalls. So
 //!
-//! - A loss counts as congestion only while the queue has grown, or if more is lost than the path loses anyway
-//!   ([`Signals::excess_loss`]): a short queue shows no delay. Round trips count when they have been longer for a while
-//!   (two round trips), which a stall is not.
-//! - A long queue counts without a loss. If the queue stays long although this side has made room, it is another's: then this is
-//!   plain Cubic, with which others share fairly, until the queue has gone or it is time to try again.
-//! - The window falls to what the path is seen to carry (delivery rate times shortest round trip) instead of by a fixed
-//!   part: further when the rate has fallen, and not below what keeps the path busy.
-//! - While the queue is empty, Cubic's time runs faster: its pace is made for round trips of 100 ms and hosts that share.
+//! - A loss counts as congestion only while round trips are longer than with an empty queue, be it by half a millisecond (a
+//!   short queue shows no more), or if more is lost than the path loses anyway ([`Signals::excess_loss`]).
+//! - How long they are with an empty queue is learned: the shortest one, and on top of it the jitter, which is how far apart
+//!   those of a single round trip's time are.
+//! - A long queue counts without a loss, when it has been there for a while (two round trips), which a stall is not. If it
+//!   stays long although this side has made room, it is another's: then this is plain Cubic, with which others share fairly,
+//!   until the queue has gone or it is time to try again.
+//! - The window falls to what the path is seen to carry (delivery rate times round trip) instead of by a fixed part: further
+//!   when the rate has fallen, and not below what keeps the path busy.
+//! - While the queue is empty although the window is larger than it was when the path was last full, the path has become
+//!   another, and Cubic's time runs faster: its pace is made for round trips of 100 ms and hosts that share.
 //!
 //! quinn paces what the window allows over the round trip, so a window is all that a controller has to give.
 
@@ -37,7 +40,7 @@ const BETA: f64 = 0.7;
 /// Cubic's growth, packets a second cubed, as in RFC 9438.
 const C: f64 = 0.4;
 
-/// How much faster Cubic's time runs while the queue is empty: 100 Mbit/s at 10 ms are reached from nothing in 1.4 s.
+/// How much faster Cubic's time runs on a path that carries more than before: 100 Mbit/s at 10 ms are reached from nothing in 1.4 s.
 const CLEAR_PACE: f64 = 4.6;
 
 /// More is lost than anyway if it is more by this. Above the noise of [`Signals`]' smoothing at 10% loss.
@@ -148,6 +151,12 @@ impl Wireless {
         self.signals.handle_reduced(now);
     }
 
+    /// Ends slow start at the window `to`. If it ended too soon, nothing keeps the window from growing on at once.
+    fn start_from(&mut self, now: Instant, to: u64) {
+        self.reduce(now, to);
+        self.cubic.ceiling = self.cubic.floor;
+    }
+
     /// The window that keeps the path busy and its queue empty, but for the usual part of the present one.
     fn reduced(&self, rate: f64) -> u64 {
         let usual = (self.window as f64 * BETA) as u64;
@@ -159,7 +168,7 @@ impl Wireless {
         // Slow start must not wait to be sure: meanwhile it would double the queue.
         let growing = signals.growing().filter(|growing| growing.lasts(now) >= signals.min_rtt() / 2);
         if let Some(growing) = growing.filter(|_| self.is_starting()) {
-            return self.reduce(now, signals.bandwidth_delay_product(growing.rate(now)));
+            return self.start_from(now, signals.bandwidth_delay_product(growing.rate(now)));
         }
         match (self.sharing, signals.queue(now)) {
             (_, Queue::Unknown) => {}
@@ -193,8 +202,11 @@ impl Wireless {
         let limit = if starts { STARTUP_EXCESS_LOSS } else { EXCESS_LOSS };
         if self.signals.excess_loss() > limit {
             let rate = self.signals.rate();
-            let to = if starts { self.signals.bandwidth_delay_product(rate) } else { self.reduced(rate) };
-            self.reduce(now, to);
+            if starts {
+                self.start_from(now, self.signals.bandwidth_delay_product(rate));
+            } else {
+                self.reduce(now, self.reduced(rate));
+            }
         }
     }
 
@@ -213,10 +225,10 @@ impl Wireless {
             self.window = (self.window + bytes).min(MOST_BYTES);
             return;
         }
-        let pace = match self.signals.queue(now) {
-            Queue::Clear if !matches!(self.sharing, Sharing::Contended(_)) => CLEAR_PACE,
-            _ => 1.0,
-        };
+        let is_contended = matches!(self.sharing, Sharing::Contended(_));
+        let is_new = self.packets(self.window) >= self.cubic.ceiling;
+        let is_clear = matches!(self.signals.queue(now), Queue::Clear);
+        let pace = if is_clear && is_new && !is_contended { CLEAR_PACE } else { 1.0 };
         let passed =
             self.last_ack.map_or(Duration::ZERO, |last| now.saturating_duration_since(last)).min(rtt);
         self.cubic.time += pace * passed.as_secs_f64();
@@ -261,6 +273,8 @@ impl Controller for Wireless {
             _ if matches!(self.sharing, Sharing::Contended(_)) => 0.0,
             // A router said so (RFC 3168).
             _ if lost_bytes == 0 => 0.0,
+            // No more than that shows of a short queue that is full.
+            _ if self.signals.is_raised() => self.signals.rate(),
             _ => return,
         };
         self.reduce(now, self.reduced(rate));
