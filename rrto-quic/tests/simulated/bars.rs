@@ -69,9 +69,21 @@ fn bulk_uses_a_link_that_stalls_and_fades() {
 }
 
 #[test]
+fn jitter_is_no_queue() {
+    let jitter = |mean| Params { jitter: ms(mean), ..link() };
+    // Each packet waits for the latest before it, so Cubic too has no more than 90 and 80%.
+    for (params, least) in [(jitter(2), 0.7), (jitter(5), 0.4), (Params { loss: 0.01, ..jitter(2) }, 0.5)] {
+        let share = bulk(&Setup::new(1, params), BULK_LASTS).share();
+        assert!(share >= least, "jitter {:?}, loss {}: {share}", params.jitter, params.loss);
+    }
+}
+
+#[test]
 fn bulk_and_a_cubic_flow_share() {
-    let [ours, cubic] = beside_cubic(&Setup::new(1, link()), Duration::from_secs(8));
-    assert!(ours >= 0.25 && cubic >= 0.25, "{ours} {cubic}");
+    for queue in [32, 64, 256] {
+        let [ours, cubic] = beside_cubic(&Setup::new(1, kb(queue)), Duration::from_secs(8));
+        assert!(ours >= 0.25 && cubic >= 0.25, "queue of {queue} kB: {ours} {cubic}");
+    }
 }
 
 #[test]
