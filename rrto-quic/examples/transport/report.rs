@@ -15,7 +15,7 @@ use crate::scenarios::{Setup, percentile};
 pub(crate) const SEEDS: u64 = 5;
 
 /// The other controllers are there to compare with; one seed of theirs takes as long as the rest together.
-const OTHERS_SEEDS: u64 = 1;
+pub(crate) const OTHERS_SEEDS: u64 = 1;
 
 fn seeds(setup: &Setup) -> u64 {
     if setup.congestion == Congestion::default() { SEEDS } else { OTHERS_SEEDS }
@@ -82,13 +82,14 @@ impl Section {
     }
 }
 
-/// The whole report: all bars first.
-pub(crate) fn render(sections: &[Section]) -> String {
+/// The whole report: all bars first, then what is to be said about them.
+pub(crate) fn render(sections: &[Section], notes: &str) -> String {
     let mut report = String::from("| bar | wished | measured | |\n|---|---|---|---|\n");
     for Bar { what, bound, got } in sections.iter().flat_map(|section| &section.bars) {
         let verdict = if bound.is_met(*got) { "met" } else { "missed" };
         let _ = writeln!(report, "| {what} | {} | {verdict} |", bound.cells(*got));
     }
+    report += notes;
     sections.iter().for_each(|section| report += &section.text);
     report
 }
