@@ -1,4 +1,4 @@
-//! What the transport must achieve, each in a short form; `examples/transport.rs` measures the same at length.
+//! What the transport must achieve, each in a short form; `examples/transport` measures the same at length.
 
 use std::time::Duration;
 
