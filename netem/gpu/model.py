@@ -178,8 +178,8 @@ def numbers(values, prefix=""):
             yield prefix + name, value
 
 
-# A state, not a counter.
-NOT_COUNTED = ("rtt_ms",)
+# States, not counters.
+NOT_COUNTED = ("rtt_ms", "longest_pause_ms")
 
 
 def difference(before, after, divisor=1):

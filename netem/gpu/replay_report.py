@@ -43,27 +43,41 @@ def identity_rows(results):
         ]
 
 
+def times_of(result, kinds):
+    """Of each kind the time that bars are about, and behind it the median."""
+    pairs = [(number(result.get(f"{kind}_ms"), 2), result.get(f"{kind}_p50_ms")) for kind in kinds]
+    return [ms if p50 is None else f"{ms} ({number(p50, 2)})" for ms, p50 in pairs]
+
+
+def processes(result, kind):
+    """What each process of a mode took, for who wants to see how far they are apart."""
+    return " ".join(number(ms, 2) for ms in result.get(f"{kind}_processes_ms", [])) or "-"
+
+
 def model_rows(results):
     for name, r in results["models"].items():
-        times = [number(r.get(f"{kind}_ms"), 2) for kind in ("local", "pipeline", "replay", "graph")]
+        times = times_of(r, ("local", "pipeline", "replay", "graph"))
         ratios = [number(r.get("replay_to_local"), 2), number(r["replay_to_pipeline"], 3)]
-        yield [name, "yes" if r["same_outputs"] else "NO", *times, *ratios, met(r)]
+        each = [processes(r, kind) for kind in ("local", "replay")]
+        yield [name, "yes" if r["same_outputs"] else "NO", *times, *ratios, *each, met(r)]
 
 
 def link_rows(results):
     for r in results["links"]:
-        times = [number(r.get(f"{kind}_ms"), 2) for kind in ("floor", "pipeline", "replay")]
+        times = times_of(r, ("floor", "pipeline", "replay"))
         ratios = [number(r.get(f"{kind}_to_floor"), 3) for kind in ("pipeline", "replay")]
-        yield [r["link"], r["model"], "yes" if r["same_outputs"] else "NO", *times, *ratios, met(r)]
+        up = [number(r[kind]["control_bytes_up"]) for kind in ("pipeline", "replay")]
+        yield [r["link"], r["model"], "yes" if r["same_outputs"] else "NO", *times, *ratios, *up, met(r)]
 
 
 def program_rows(results):
     for name, r in results["programs"].items():
-        times = [number(r.get(f"{kind}_ms"), 2) for kind in ("local", "pipeline", "replay")]
+        times = times_of(r, ("local", "pipeline", "replay"))
         trips = [number(r[kind]["round_trips"], 1) for kind in ("pipeline", "replay")]
         up = [number(r[kind]["control_bytes_up"]) for kind in ("pipeline", "replay")]
         ratio = number(r["replay_to_pipeline"], 3)
-        yield [name, "yes" if r["same_outputs"] else "NO", *times, ratio, *trips, *up, others(r["replay"]), met(r)]
+        each = [processes(r, kind) for kind in ("pipeline", "replay")]
+        yield [name, "yes" if r["same_outputs"] else "NO", *times, ratio, *each, *trips, *up, met(r)]
 
 
 def markdown(results):
@@ -72,19 +86,22 @@ def markdown(results):
         "# Record and replay, measured on a GPU",
         "",
         f"{m['gpu']}, {m['cpus']} CPU cores, PyTorch {m['torch']}, {m['date']}. Server and program on one machine, in",
-        "separate processes, each on half of the cores; the program sees no GPU device file. Batch 1, medians, fresh inputs; programs that are timed take",
-        "turns, so that one is at work at a time. Made by `netem/gpu/measure_replay.py`.",
+        "separate processes, each on half of the cores; the program sees no GPU device file. Batch 1, fresh inputs; programs that are timed take",
+        "turns, so that one is at work at a time. Times and ratios are of the processes' 10th percentiles (their median where there are several), which a",
+        "virtual machine disturbs least; medians of the runs in brackets. Made by `netem/gpu/measure_replay.py`.",
     ]
     head = ["model", "inferences", "differ", "operators", "round trips", "control up, bytes", "control down, bytes"]
     head += ["up beyond input", "down beyond output", "replay counters", "bars met"]
     lines += table(head, list(identity_rows(results)))
     head = ["model", "same outputs", "local eager, ms", "pipeline, ms", "replay, ms", "as one CUDA graph, ms", "replay / local"]
-    head += ["replay / pipeline", "bars met"]
+    head += ["replay / pipeline", "local, each process", "replay, each process", "bars met"]
     lines += table(head, list(model_rows(results)))
     head = ["link", "model", "same outputs", "floor, ms", "pipeline, ms", "replay, ms", "pipeline / floor", "replay / floor"]
-    lines += table([*head, "bars met"], list(link_rows(results)))
-    head = ["program", "same outputs", "local, ms", "pipeline, ms", "replay, ms", "replay / pipeline", "round trips, pipeline"]
-    head += ["round trips, replay", "control up, pipeline", "control up, replay", "replay counters", "bars met"]
+    head += ["control up, pipeline", "control up, replay", "bars met"]
+    lines += table(head, list(link_rows(results)))
+    head = ["program", "same outputs", "local, ms", "pipeline, ms", "replay, ms", "replay / pipeline", "pipeline, each process"]
+    head += ["replay, each process", "round trips, pipeline", "round trips, replay", "control up, pipeline", "control up, replay"]
+    head += ["bars met"]
     lines += table(head, list(program_rows(results)))
     rows = [[f"`{command}`", number(c["passed"]), number(c["failed"])] for command, c in results["tests"].items()]
     lines += table(["tests", "passed", "failed"], rows)
