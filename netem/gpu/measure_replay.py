@@ -238,12 +238,12 @@ def wait_until_ready(groups, results, part):
     return ready
 
 
-def measure_nearby(bench, address, part, names, results):
+def measure_nearby(bench, address, part, names, processes, results):
     """Times `names` locally and in both modes, some at a time."""
     for first in range(0, len(names), AT_A_TIME):
         with contextlib.ExitStack() as stack:
             modes, group = [None, "pipeline", "replay"], names[first : first + AT_A_TIME]
-            groups = {name: start(bench, stack, lambda _: address, name, modes, PROCESSES) for name in group}
+            groups = {name: start(bench, stack, lambda _: address, name, modes, processes) for name in group}
             for name, players in wait_until_ready(groups, results, part).items():
                 with section(results, f"{part} {name}"):
                     shape = LONG_TURNS.get(name, TURNS)
@@ -312,7 +312,7 @@ def run_tests(bench, commands, results):
             print(command, results["tests"][command], flush=True)
 
 
-def measure(bench, wanted, models, programs, tests, identity_runs, results):
+def measure(bench, wanted, models, programs, tests, identity_runs, processes, results):
     with bench.server("--max-sessions", MOST_SESSIONS) as address, contextlib.ExitStack() as behind_links:
         # They load while the models are compared bit by bit.
         groups = start_links(bench, behind_links, address, results) if wanted("links") else {}
@@ -321,9 +321,9 @@ def measure(bench, wanted, models, programs, tests, identity_runs, results):
         measure_links(groups, results)
         behind_links.close()
         if wanted("models"):
-            measure_nearby(bench, address, "models", models, results)
+            measure_nearby(bench, address, "models", models, processes, results)
         if wanted("programs"):
-            measure_nearby(bench, address, "programs", programs, results)
+            measure_nearby(bench, address, "programs", programs, processes, results)
     add_floors(results)
     if wanted("tests"):
         run_tests(bench, tests, results)
@@ -337,6 +337,7 @@ def parse():
     parser.add_argument("--models", nargs="*", choices=MODELS, default=MODELS, help="of identity and models")
     parser.add_argument("--programs", nargs="*", choices=PROGRAMS, default=PROGRAMS)
     parser.add_argument("--tests", nargs="*", default=[], metavar="COMMAND")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="of each program and mode, nearby")
     parser.add_argument("--identity-runs", type=int, default=IDENTITY_RUNS)
     parser.add_argument("--budget-s", type=float, default=280, help="what has not begun by then is skipped and named")
     parser.add_argument("--device", default="cuda", help="of model.py; cpu tries this script itself out")
@@ -353,7 +354,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch, open(arguments.results / "replay.log", "w") as log:
         try:
             bench = Bench(arguments.bin.resolve(), pathlib.Path(scratch), log, arguments.budget_s, arguments.device)
-            selection = arguments.models, arguments.programs, arguments.tests, arguments.identity_runs
+            selection = arguments.models, arguments.programs, arguments.tests, arguments.identity_runs, arguments.processes
             measure(bench, wanted, *selection, results)
         except (RuntimeError, OutOfTime, OSError) as error:
             results["failures"]["everything after that"] = str(error)[-4000:]
