@@ -223,4 +223,30 @@ mod tests {
             assert!(progress.is_settled(operator), "{operator:?}");
         }
     }
+
+    /// Two blocking streams come after each other where something on the legacy stream stands between them, be it no work.
+    #[test]
+    fn the_legacy_stream_joins_blocking_streams() {
+        let [one, other, event] = [Handle(1), Handle(2), Handle(3)];
+        let legacy = Handle::LEGACY_STREAM;
+        let joins = [
+            Operator::CopyIn { dst: 0, bytes: 1, stream: legacy },
+            Operator::EventRecord { event, stream: legacy, flags: 0 },
+        ];
+        for join in joins {
+            let mut progress = Progress::default();
+            for (number, stream) in (1..).zip([one, other]) {
+                progress.handle_submitted(number, &Operator::StreamCreate { stream, flags: 0, priority: 0 });
+            }
+            let is_over = |progress: &Progress| progress.is_settled(&Operator::EventSynchronize { event });
+            progress.handle_submitted(3, &join);
+            progress.handle_submitted(4, &Operator::EventRecord { event, stream: other, flags: 0 });
+            assert!(is_over(&progress), "{join:?} after nothing");
+            let fill = Operator::CopyDevice { dst: 0, src: 8, bytes: 1, stream: one };
+            progress.handle_submitted(5, &fill);
+            progress.handle_submitted(6, &join);
+            progress.handle_submitted(7, &Operator::EventRecord { event, stream: other, flags: 0 });
+            assert!(!is_over(&progress), "{join:?} after work");
+        }
+    }
 }

@@ -21,9 +21,23 @@ const DEVICE_BYTES: usize = 4096;
 pub(super) struct Engines {
     pair: Mutex<Pair>,
     deliveries: Arc<Deliveries>,
+    heard: Mutex<Vec<Heard>>,
+}
+
+/// What passes between the client and the engines.
+pub(super) enum Heard {
+    /// An operator that travels, with its number.
+    Sent(u64, Operator),
+    /// The answer to this number was waited for.
+    Answered(u64),
 }
 
 impl Engines {
+    /// What has passed since the last time.
+    pub(super) fn heard(&self) -> Vec<Heard> {
+        std::mem::take(&mut *self.heard.lock().unwrap())
+    }
+
     fn run(&self) -> std::sync::MutexGuard<'_, Pair> {
         let mut pair = self.pair.lock().unwrap();
         pair.settle();
@@ -47,13 +61,17 @@ impl Remote for Arc<Engines> {
         register: &mut dyn FnMut(u64),
     ) -> Submission {
         let mut pair = self.pair.lock().unwrap();
+        let mut note = |number| {
+            self.heard.lock().unwrap().push(Heard::Sent(number, operator.clone()));
+            register(number);
+        };
         let number = pair.client.next_number();
-        match pair.client.handle_submit(lane, operator, payload) {
+        match pair.client.handle_submit(lane, operator.clone(), payload) {
             Submitted::Answered(outcome) => return Submission::Answered(outcome),
             Submitted::Full(..) => panic!("nothing here fills the engine"),
-            Submitted::Queued => register(number),
+            Submitted::Queued => note(number),
             Submitted::Awaits(number) => {
-                register(number);
+                note(number);
                 return Submission::Awaits(number);
             }
         }
@@ -61,6 +79,7 @@ impl Remote for Arc<Engines> {
     }
 
     fn wait(&self, number: u64) -> Outcome {
+        self.heard.lock().unwrap().push(Heard::Answered(number));
         self.run().client.poll_outcome(number).expect("an outcome is given once")
     }
 
@@ -86,7 +105,7 @@ impl Remote for Arc<Engines> {
 pub(super) fn engines(mode: Mode, device_bytes: usize) -> (Client, Arc<Engines>) {
     let deliveries = Arc::new(Deliveries::default());
     let pair = Mutex::new(Pair::new(mode, ClientLimits::default(), FakeDevice::new(device_bytes)));
-    let engines = Arc::new(Engines { pair, deliveries: deliveries.clone() });
+    let engines = Arc::new(Engines { pair, deliveries: deliveries.clone(), heard: Mutex::default() });
     let client = Client::new(device(), mode, Box::new(engines.clone()), deliveries);
     // Address 0 is the fake device's first byte, and no host address is below its end.
     client.memory.insert(

@@ -1,21 +1,16 @@
 //! What the program has waited for comes, on the server too, before all that it does afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use bytes::Bytes;
 use proptest::prelude::*;
-use rrto_core::operator::Outcome;
-use rrto_core::replay::ReplayStatistics;
-use rrto_quic::LinkStatistics;
 
-use super::copies::{Engines, engines};
+use super::copies::{Engines, Heard, engines};
 use super::*;
 use crate::marshal::HostAddress;
 
 const LEGACY: Handle = Handle::LEGACY_STREAM;
 const BYTES: usize = 64;
+const FILL: Fill = Fill { address: 0, pitch_bytes: 0, value: 0, element_bytes: 1, width: 8, height: 1 };
 
 /// What the server makes of the operators that it gets: which come after which, by CUDA's rules for streams and events.
 #[derive(Debug, Default)]
@@ -53,6 +48,11 @@ impl Server {
         }
     }
 
+    /// All that is over when a program has waited for an event.
+    fn through_record(&self, event: Handle) -> BTreeSet<usize> {
+        self.records.get(&event).map_or(BTreeSet::new(), |at| self.before[*at].clone())
+    }
+
     fn handle_operator(&mut self, number: u64, operator: &Operator) {
         let at = self.before.len();
         let mut before = self.answered.clone();
@@ -72,16 +72,12 @@ impl Server {
             }
             Operator::StreamWaitEvent { stream, event, .. } => {
                 before.extend(self.through(*stream));
-                before.extend(
-                    self.records.get(event).into_iter().flat_map(|record| self.before[*record].clone()),
-                );
+                before.extend(self.through_record(*event));
                 self.latest.insert(*stream, at);
             }
             Operator::StreamSynchronize { stream } => before.extend(self.through(*stream)),
             Operator::EventSynchronize { event } => {
-                before.extend(
-                    self.records.get(event).into_iter().flat_map(|record| self.before[*record].clone()),
-                );
+                before.extend(self.through_record(*event));
             }
             Operator::ContextSynchronize => {
                 before.extend(self.latest.values().flat_map(|latest| self.before[*latest].clone()));
@@ -99,65 +95,21 @@ impl Server {
         self.by_number.insert(number, at);
     }
 
+    /// Goes on with what has passed since the last time.
+    fn update(&mut self, engines: &Engines) {
+        for heard in engines.heard() {
+            match heard {
+                Heard::Sent(number, operator) => self.handle_operator(number, &operator),
+                Heard::Answered(number) => self.handle_answered(number),
+            }
+        }
+    }
+
     fn handle_answered(&mut self, number: u64) {
         if let Some(at) = self.by_number.get(&number) {
             self.answered.extend(self.before[*at].clone());
         }
     }
-}
-
-/// The engines, and what the server they lead to makes of it.
-struct Watched {
-    engines: Arc<Engines>,
-    server: Mutex<Server>,
-}
-
-impl Remote for Arc<Watched> {
-    fn sticky(&self) -> Option<CuResult> {
-        self.engines.sticky()
-    }
-
-    fn submit(
-        &self,
-        lane: u32,
-        operator: Operator,
-        payload: Option<Bytes>,
-        register: &mut dyn FnMut(u64),
-    ) -> Submission {
-        let mut number = None;
-        let submission = self.engines.submit(lane, operator.clone(), payload, &mut |given| {
-            number = Some(given);
-            register(given);
-        });
-        if let Some(number) = number {
-            self.server.lock().unwrap().handle_operator(number, &operator);
-        }
-        submission
-    }
-
-    fn wait(&self, number: u64) -> Outcome {
-        let outcome = self.engines.wait(number);
-        self.server.lock().unwrap().handle_answered(number);
-        outcome
-    }
-
-    fn is_awaited(&self, number: u64) -> bool {
-        self.engines.is_awaited(number)
-    }
-
-    fn lost(&self) -> Option<String> {
-        None
-    }
-
-    fn statistics(&self) -> LinkStatistics {
-        LinkStatistics::default()
-    }
-
-    fn replay_statistics(&self) -> ReplayStatistics {
-        ReplayStatistics::default()
-    }
-
-    fn close(&self, _: Duration) {}
 }
 
 #[derive(Clone, Debug)]
@@ -199,77 +151,61 @@ proptest! {
         (mode, _) in prop::sample::select(&Mode::NAMES),
         rounds in 1..5_usize,
     ) {
-        let (_, engines) = engines(mode, BYTES);
-        let watched = Arc::new(Watched { engines, server: Mutex::default() });
-        let client = Client::new(device(), mode, Box::new(watched.clone()), Arc::default());
-        client.memory.insert(0, BYTES as u64, memory::Region { context: context(16), id: 1, variable_of: None });
+        let (client, engines) = engines(mode, BYTES);
         let call = call(&client);
-        let mut host = [0; BYTES];
         // Two blocking streams, two others.
         let flags = |stream| u32::from(stream > 2);
         let mut streams = vec![LEGACY];
         streams.extend((1..STREAMS).map(|stream| call.create_stream(flags(stream), 0).unwrap()));
         let events: Vec<_> = (0..EVENTS).map(|_| call.create_event(0).unwrap()).collect();
-        let server = || watched.server.lock().unwrap();
-        // What the program knows to be over.
-        let mut known = BTreeSet::new();
+        let (mut server, mut known) = (Server::default(), BTreeSet::new());
+        server.update(&engines);
         for step in (0..rounds).flat_map(|_| steps.iter()) {
-            let sent = server().before.len();
-            let (over, stream) = match *step {
-                Step::In { stream, until } => {
-                    call.copy_in(0, HostAddress::from(&host), BYTES as u64, streams[stream], until).unwrap();
-                    let over = if until == Until::Done { server().over(streams[stream]) } else { BTreeSet::new() };
-                    (over, Some(stream))
-                }
-                Step::Out { stream } => {
-                    call.copy_out(HostAddress::to(&mut host), 0, BYTES as u64, streams[stream], Until::Done).unwrap();
-                    let over = server().over(streams[stream]);
-                    (over, Some(stream))
-                }
-                Step::Fill { stream } => {
-                    let fill = Fill { address: 0, pitch_bytes: 0, value: 0, element_bytes: 1, width: 8, height: 1 };
-                    call.fill(fill, streams[stream]).unwrap();
-                    (BTreeSet::new(), Some(stream))
-                }
-                Step::Synchronise { stream } => {
-                    let over = server().over(streams[stream]);
-                    call.stream_synchronize(streams[stream]).unwrap();
-                    (over, None)
-                }
-                Step::SynchroniseAll => {
-                    let over = streams.iter().flat_map(|stream| server().over(*stream)).collect();
-                    call.context_synchronize().unwrap();
-                    (over, None)
-                }
-                Step::Record { event, stream } => {
-                    call.record_event(handles::visible(events[event]), streams[stream], 0).unwrap();
-                    (BTreeSet::new(), None)
-                }
-                Step::Wait { stream, event } => {
-                    call.wait_event(streams[stream], handles::visible(events[event]), 0).unwrap();
-                    (BTreeSet::new(), None)
-                }
-                Step::SynchroniseEvent { event } => {
-                    let record = server().records.get(&events[event]).copied();
-                    let over = record.map_or(BTreeSet::new(), |record| server().before[record].clone());
-                    call.event_synchronize(handles::visible(events[event])).unwrap();
-                    (over, None)
-                }
-                Step::Recreate { stream } => {
-                    call.destroy_stream(handles::visible(streams[stream])).unwrap();
-                    streams[stream] = call.create_stream(flags(stream), 0).unwrap();
-                    (BTreeSet::new(), None)
-                }
-            };
-            if stream.is_some() {
-                let server = server();
-                let work = server.before.last().unwrap();
-                prop_assert!(server.before.len() > sent);
+            if let Step::Recreate { stream } = *step {
+                call.destroy_stream(handles::visible(streams[stream])).unwrap();
+                streams[stream] = call.create_stream(flags(stream), 0).unwrap();
+            } else {
+                perform(&call, step, &streams, &events);
+            }
+            let works = server.works.len();
+            server.update(&engines);
+            if server.works.len() > works {
+                let work = server.works.last().map(|at| &server.before[*at]).unwrap();
                 let missing: Vec<_> = known.difference(work).collect();
                 prop_assert!(missing.is_empty(), "{step:?} does not come after {missing:?} of {:?}", server.operators);
             }
-            known.extend(over.intersection(&server().works));
+            let over = match *step {
+                Step::In { stream, until: Until::Done } | Step::Out { stream } | Step::Synchronise { stream } => {
+                    server.over(streams[stream])
+                }
+                Step::SynchroniseAll => streams.iter().flat_map(|stream| server.over(*stream)).collect(),
+                Step::SynchroniseEvent { event } => server.through_record(events[event]),
+                _ => BTreeSet::new(),
+            };
+            // What the program knows to be over.
+            known.extend(over.intersection(&server.works));
         }
+    }
+}
+
+fn perform(call: &Call<'_>, step: &Step, streams: &[Handle], events: &[Handle]) {
+    let event_of = |event: usize| handles::visible(events[event]);
+    let mut host = [0; BYTES];
+    let bytes = BYTES as u64;
+    match *step {
+        Step::In { stream, until } => {
+            call.copy_in(0, HostAddress::from(&host), bytes, streams[stream], until).unwrap();
+        }
+        Step::Out { stream } => {
+            call.copy_out(HostAddress::to(&mut host), 0, bytes, streams[stream], Until::Done).unwrap();
+        }
+        Step::Fill { stream } => call.fill(FILL, streams[stream]).unwrap(),
+        Step::Synchronise { stream } => call.stream_synchronize(streams[stream]).unwrap(),
+        Step::SynchroniseAll => call.context_synchronize().unwrap(),
+        Step::Record { event, stream } => call.record_event(event_of(event), streams[stream], 0).unwrap(),
+        Step::Wait { stream, event } => call.wait_event(streams[stream], event_of(event), 0).unwrap(),
+        Step::SynchroniseEvent { event } => call.event_synchronize(event_of(event)).unwrap(),
+        Step::Recreate { .. } => {}
     }
 }
 
@@ -286,8 +222,7 @@ fn a_program_that_works_on_one_stream_sends_no_orders() {
     let host = [0; 64];
     for _ in 0..3 {
         call.copy_in(0, HostAddress::from(&host), 64, LEGACY, Until::Done).unwrap();
-        let fill = Fill { address: 0, pitch_bytes: 0, value: 0, element_bytes: 1, width: 8, height: 1 };
-        call.fill(fill, LEGACY).unwrap();
+        call.fill(FILL, LEGACY).unwrap();
     }
     assert_eq!(recorder.operators().len(), 6);
 }
