@@ -122,17 +122,13 @@ impl Known {
 fn handles(operator: &Operator) -> impl Iterator<Item = Handle> {
     use Operator::*;
     let (first, second) = match operator {
-        Memset { stream, .. }
-        | CopyIn { stream, .. }
-        | CopyOut { stream, .. }
-        | CopyDevice { stream, .. }
-        | StreamSynchronize { stream } => (Some(*stream), None),
+        StreamSynchronize { stream } => (Some(*stream), None),
         StreamWaitEvent { stream, event, .. } | EventRecord { stream, event, .. } => {
             (Some(*stream), Some(*event))
         }
         EventSynchronize { event } => (Some(*event), None),
         Launch(launch) => (Some(launch.stream), Some(launch.function)),
-        _ => (None, None),
+        other => (other.work_stream(), None),
     };
     first.into_iter().chain(second)
 }

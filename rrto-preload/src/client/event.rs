@@ -10,7 +10,7 @@ use crate::context::ContextHandle;
 /// CU_EVENT_BLOCKING_SYNC, DISABLE_TIMING and INTERPROCESS.
 const FLAGS: u32 = 0x07;
 /// CU_EVENT_DISABLE_TIMING.
-const DISABLE_TIMING: u32 = 0x02;
+pub(super) const DISABLE_TIMING: u32 = 0x02;
 /// CU_EVENT_INTERPROCESS.
 const INTERPROCESS: u32 = 0x04;
 

@@ -17,9 +17,7 @@ use rrto_core::api::CuResult;
 use rrto_core::operator::{Handle, Operator};
 
 use super::Call;
-
-/// CU_EVENT_DISABLE_TIMING.
-const DISABLE_TIMING: u32 = 2;
+use super::event::DISABLE_TIMING;
 
 /// The streams that work, and what each has to come after.
 #[derive(Debug, Default)]
@@ -116,9 +114,9 @@ impl State {
         let is_blocking = self.streams.get(&stream).is_some_and(|stream| stream.is_blocking);
         for (&other, state) in &mut self.streams {
             let Stream { is_blocking: other_blocks, fence: Some(fence), event, .. } = state else { continue };
-            let is_legacy = [stream, other].contains(&Handle::LEGACY_STREAM);
-            let comes_after = stream == other || (is_blocking && *other_blocks && is_legacy);
-            if fence.passed.contains(&stream) || (comes_after && stream != other) {
+            let has_legacy = [stream, other].contains(&Handle::LEGACY_STREAM);
+            let waits_itself = stream != other && has_legacy && is_blocking && *other_blocks;
+            if waits_itself || fence.passed.contains(&stream) {
                 continue;
             }
             let event = *event.get_or_insert_with(|| {
@@ -223,9 +221,7 @@ impl Call<'_> {
                 .streams
                 .entry(legacy)
                 .or_insert_with(|| Stream { is_blocking: true, ..Stream::default() });
-            if gone.copied.is_some() {
-                heir.copied = heir.copied.max(gone.copied);
-            }
+            heir.copied = heir.copied.max(gone.copied);
             if gone.fence.is_some() {
                 let copy = heir.fence.as_ref().map_or(copy, |fence| fence.copy.max(copy));
                 heir.fence = Some(Fence { copy, is_recorded: false, passed: Vec::new() });
