@@ -9,10 +9,10 @@ Parts: identity (1,000 inferences of each model, bit by bit, what they cost on t
 COMMANDs: test binaries, each with its arguments). Writes replay.json and replay.md.
 
 Programs that are timed are started first, several processes a mode, and then take turns, a few runs each, so that only one is at
-work at a time and a machine that drifts does so for all of them alike. A virtual machine's processors are taken away now and then,
-which only ever adds time, and more of it to some processes than to others: so bars are about the 10th percentile of a process's runs,
-and of the processes of a mode the median. The medians of the runs are given beside. Where nothing is timed they run side by
-side."""
+work at a time and a machine that drifts does so for all of them alike. A virtual machine shares its processors, and then the same Python
+loop takes nearly twice as long: so each run has such a loop before and after it, and counts if neither was disturbed. Which runs count
+thus depends on the loop alone, and not on how long they took. A process's time is the median of its runs that count, a mode's that of its
+processes. The medians of all runs are given beside. Where nothing is timed they run side by side."""
 
 import argparse
 import concurrent.futures
@@ -79,6 +79,9 @@ TURNS, LINK_TURNS = (12, 12), (4, 10)
 # A run of these is as long as dozens of others.
 LONG_TURNS = {"gpt2_generate": (3, 7), "faster_rcnn": (6, 10)}
 COLD_RUNS = 2
+# A run is undisturbed if the yardsticks beside it took no longer than the shortest of all, times this; where one processor
+# is shared they take 1.8 times as long. One in so many of a process's runs has to be.
+MOST_DISTURBED, LEAST_UNDISTURBED = 1.2, 12
 GRAPH_RUNS = 100
 # Processes of each program and mode, and programs at a time: a process has a GB or two of its own.
 PROCESSES, AT_A_TIME = 3, 3
@@ -194,13 +197,25 @@ def take_turns(players, turns, runs):
 
 
 def runs_ms(name, answer):
-    """The times of a turn's runs that count."""
-    return [answer["mean_ms"]] if name in MEAN_ONLY else answer["latencies_ms"][COLD_RUNS:]
+    """Of each of a turn's runs the time and the yardstick."""
+    if name in MEAN_ONLY:
+        return [(answer["mean_ms"], statistics.median(answer["yardsticks_ms"]))]
+    return list(zip(answer["latencies_ms"], answer["yardsticks_ms"], strict=True))[COLD_RUNS:]
 
 
-def undisturbed(times):
-    """The 10th percentile."""
-    return sorted(times)[len(times) // 10]
+def median(times):
+    """`None` where nothing was measured."""
+    return statistics.median(times) if times else None
+
+
+def median_undisturbed(runs, limit_ms):
+    """The median of the runs whose yardstick is not above the limit; `None` where there are too few of them."""
+    times = [ms for ms, yardstick_ms in runs if yardstick_ms <= limit_ms]
+    return median(times) if len(times) * LEAST_UNDISTURBED >= len(runs) else None
+
+
+def ratio(one, other):
+    return None if one is None or other is None else one / other
 
 
 def compare(name, players, shape, graph=False):
@@ -211,18 +226,25 @@ def compare(name, players, shape, graph=False):
     outputs = [(report["digests"], report["end_digest"]) for group in reports.values() for report in group]
     result["same_outputs"] = all(output == outputs[0] for output in outputs)
     result["input_bytes"], result["output_bytes"] = (reports["replay"][0][way] for way in ("input_bytes", "output_bytes"))
-    for kind in players:
-        processes = [[ms for a in of for ms in runs_ms(name, a)] for of in zip(*answers[kind], strict=True)]
-        each = sorted(undisturbed(times) for times in processes)
-        result[f"{kind}_ms"], result[f"{kind}_processes_ms"] = statistics.median(each), each
-        result[f"{kind}_p50_ms"] = statistics.median(statistics.median(times) for times in processes)
+    # Of each kind a list of processes, each a list of runs.
+    timed = {
+        kind: [[run for answer in of for run in runs_ms(name, answer)] for of in zip(*answers[kind], strict=True)]
+        for kind in players
+    }
+    yardsticks_ms = [yardstick_ms for processes in timed.values() for runs in processes for _, yardstick_ms in runs]
+    limit_ms = min(yardsticks_ms) * MOST_DISTURBED
+    result["undisturbed"] = sum(ms <= limit_ms for ms in yardsticks_ms) / len(yardsticks_ms)
+    for kind, processes in timed.items():
+        each = sorted(ms for runs in processes if (ms := median_undisturbed(runs, limit_ms)) is not None)
+        result[f"{kind}_ms"], result[f"{kind}_processes_ms"] = median(each), each
+        result[f"{kind}_all_ms"] = median([median([ms for ms, _ in runs]) for runs in processes])
         if kind != "local":
             counted = [answer["per_inference"] for turn in answers[kind] for answer in turn]
             mean = {field: statistics.mean(c[field] for c in counted) for field in counted[0]} if all(counted) else None
             result[kind] = wire({**reports[kind][0], "per_inference": mean})
             result[kind]["counters"] = reports[kind][0]["counters"]
     for other in players.keys() - {"replay"}:
-        result[f"replay_to_{other}"] = result["replay_ms"] / result[f"{other}_ms"]
+        result[f"replay_to_{other}"] = ratio(result["replay_ms"], result[f"{other}_ms"])
     return result
 
 
@@ -293,7 +315,7 @@ def add_floors(results):
         busy_ms = max(ms(result["input_bytes"]) + graph_ms, result["own_cpu_ms"])
         floor_ms = busy_ms + float(settings["rtt_ms"]) + ms(result["output_bytes"])
         result["floor_ms"] = floor_ms
-        result["replay_to_floor"], result["pipeline_to_floor"] = (result[f"{k}_ms"] / floor_ms for k in ("replay", "pipeline"))
+        result["replay_to_floor"], result["pipeline_to_floor"] = (ratio(result[f"{k}_ms"], floor_ms) for k in ("replay", "pipeline"))
         result["bars"] = [
             bar("outputs that differ", int(not result["same_outputs"]), 0),
             bar("replay / floor", result["replay_to_floor"], FLOOR_BAR),

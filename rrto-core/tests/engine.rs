@@ -156,7 +156,7 @@ fn copies_in_and_their_synchronisations_need_no_round_trip() {
         let copy = Operator::CopyIn { dst: 0, bytes: 4, stream };
         assert!(matches!(
             pair.client.handle_submit(0, copy, Some(Bytes::from_static(b"abcd"))),
-            Submitted::Queued
+            Submitted::Queued(_)
         ));
         let sync = Operator::StreamSynchronize { stream };
         assert!(matches!(pair.client.handle_submit(0, sync, None), Submitted::Answered(Ok(Value::None))));
@@ -168,12 +168,12 @@ fn an_asynchronous_error_is_given_once_at_the_next_call_that_waits() {
     let mut pair = pair();
     let stream = Handle::LEGACY_STREAM;
     let wrong = Operator::CopyDevice { dst: 0, src: 5000, bytes: 8, stream };
-    assert!(matches!(pair.client.handle_submit(0, wrong, None), Submitted::Queued));
+    assert!(matches!(pair.client.handle_submit(0, wrong, None), Submitted::Queued(_)));
     pair.settle();
     let copy = Operator::CopyIn { dst: 0, bytes: 4, stream };
     assert!(matches!(
         pair.client.handle_submit(0, copy, Some(Bytes::from_static(b"abcd"))),
-        Submitted::Queued
+        Submitted::Queued(_)
     ));
     let sync = Operator::StreamSynchronize { stream };
     let first = pair.client.handle_submit(0, sync.clone(), None);

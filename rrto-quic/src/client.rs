@@ -76,8 +76,9 @@ pub trait Tap: std::fmt::Debug + Send + Sync + 'static {
 
 /// Where the bytes of copies to the host go.
 pub trait ProgramMemory: Send + Sync + 'static {
-    /// Writes `bytes` at `offset` of the destination that was registered for the CopyOut of this number. Called on
-    /// the transport thread, before the operator's outcome is visible; must not call the [`Link`]. If the connection is lost in
+    /// Writes `bytes` at `offset` of the destination that was registered for the CopyOut of this number. Called before
+    /// the operator's outcome is visible, on the transport thread or, if the bytes were there before the call, on that of
+    /// [`Link::submit`]; must not call the [`Link`]. If the connection is lost in
     /// the middle, the same bytes are written again from the beginning.
     fn deliver(&self, number: u64, offset: u64, bytes: &[u8]);
 }
@@ -205,12 +206,13 @@ impl Link {
         loop {
             let submission = match state.engine.handle_submit(lane, operator, payload) {
                 Submitted::Answered(outcome) => Submission::Answered(outcome),
-                Submitted::Queued => {
-                    register(state.engine.next_number() - 1);
+                Submitted::Queued(number) => {
+                    register(number);
                     Submission::Queued
                 }
                 Submitted::Awaits(number) => {
                     register(number);
+                    self.shared.deliver(&mut state);
                     Submission::Awaits(number)
                 }
                 Submitted::Full(operator_back, payload_back) => {

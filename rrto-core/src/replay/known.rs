@@ -35,6 +35,8 @@ pub(super) struct Known {
     pub(super) patched: Box<[u32]>,
     /// Patches of one run at other places, at most.
     pub(super) unforeseen_patches: usize,
+    /// Where a copy to the host comes next, the program has always called it next.
+    pub(super) copies_are_foreseen: bool,
     /// A hash of the first k operators at k, from 0 to the length.
     prefixes: Box<[u64]>,
     /// Everything with a lifetime that it names, sorted.
@@ -65,6 +67,7 @@ impl Known {
             segments: segments::ends(count, round_trip),
             patched: patched.into(),
             unforeseen_patches: (UNFORESEEN_PATCHES + count / OPERATORS_PER_UNFORESEEN_PATCH) as usize,
+            copies_are_foreseen: true,
             prefixes,
             handles: handles.into(),
             sequence: Arc::new(sequence),

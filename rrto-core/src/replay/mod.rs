@@ -71,6 +71,8 @@ pub struct Checked<'a> {
     pub patch: Option<Patch>,
     /// What was checked up to here is to leave now.
     pub ends_segment: bool,
+    /// A short copy to the host comes next, which may be asked for already: [`Replay::upcoming`].
+    pub copy_is_next: bool,
 }
 
 /// What there is to tell the server of.
@@ -145,7 +147,24 @@ impl Replay {
         // At its end it stays: a longer sequence may go on from there.
         let Known { id, sequence, .. } = &**cursor.known();
         let ends_segment = ends_segment || operator.needs_answer();
-        Step::Checked(Checked { id: *id, sequence, at, patch, ends_segment })
+        let copy_is_next = cursor.upcoming_copy().is_some();
+        Step::Checked(Checked { id: *id, sequence, at, patch, ends_segment, copy_is_next })
+    }
+
+    /// The short copy to the host that comes next in the run of `lane`, to be asked for before it is called.
+    pub fn upcoming(&self, lane: u32) -> Option<(Checked<'_>, &Operator)> {
+        let cursor = self.lanes.get(&lane)?.cursor.as_ref()?;
+        let operator = cursor.upcoming_copy()?;
+        let Known { id, sequence, .. } = &**cursor.known();
+        let (at, patch) = (cursor.at(), None);
+        let checked = Checked { id: *id, sequence, at, patch, ends_segment: true, copy_is_next: false };
+        Some((checked, operator))
+    }
+
+    /// The program went on in another way than with the copy that [`Replay::upcoming`] gave: none of this sequence is
+    /// given any more.
+    pub fn handle_astray(&mut self, id: SequenceId) {
+        self.repertoire.handle_astray(id);
     }
 
     /// The run that `operator` may be the next of: the one that `lane` is in, or another. Gives the patch that it takes;

@@ -86,6 +86,13 @@ impl Repertoire {
         }
     }
 
+    /// The program did not call the copy to the host that comes next in this sequence.
+    pub(super) fn handle_astray(&mut self, id: SequenceId) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.known.id == id) {
+            Arc::make_mut(&mut entry.known).copies_are_foreseen = false;
+        }
+    }
+
     /// Whether there is room for one more of so many bytes, here and on the server.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
         self.entries.len() + self.leaving.len() < MAX_SEQUENCES && self.bytes + bytes <= MAX_SEQUENCES_BYTES

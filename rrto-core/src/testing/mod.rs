@@ -302,7 +302,8 @@ impl<D: Device> Pair<D> {
         moved.len()
     }
 
-    fn take_deliveries(&mut self) {
+    /// Takes what has come for the program's memory; to be called after each call that awaits something.
+    pub fn take_deliveries(&mut self) {
         while let Some(delivery) = self.client.poll_delivery() {
             self.delivered.insert(delivery.number, delivery.bytes);
         }

@@ -86,11 +86,18 @@ impl Script {
         let client = &mut self.pair.client;
         match client.handle_submit(call.lane, call.operator.clone(), call.payload.clone()) {
             Submitted::Answered(outcome) => (None, Some(outcome)),
-            Submitted::Queued => (None, Some(Ok(Value::None))),
-            Submitted::Awaits(number) if call.later => (Some(number), None),
+            Submitted::Queued(_) => (None, Some(Ok(Value::None))),
             Submitted::Awaits(number) => {
-                self.wait();
-                (Some(number), self.pair.client.poll_outcome(number))
+                self.pair.take_deliveries();
+                if call.later {
+                    return (Some(number), None);
+                }
+                let there = self.pair.client.poll_outcome(number);
+                let outcome = there.or_else(|| {
+                    self.wait();
+                    self.pair.client.poll_outcome(number)
+                });
+                (Some(number), outcome)
             }
             Submitted::Full(..) => {
                 self.wait();

@@ -147,7 +147,7 @@ impl Player {
             Submitted::Answered(_) => {
                 self.watches.extend(next..self.pair.client.next_number());
             }
-            Submitted::Queued => self.issue(self.pair.client.next_number() - 1, record, became),
+            Submitted::Queued(number) => self.issue(number, record, became),
             Submitted::Awaits(number) => {
                 self.issue(number, record, became);
                 if let Became::Answered(_) = became {

@@ -4,6 +4,7 @@
 
 mod costs;
 mod divergence;
+mod early;
 mod generated;
 mod hostile;
 mod model;

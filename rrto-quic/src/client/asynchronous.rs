@@ -79,12 +79,13 @@ impl AsyncLink {
             let mut note = |number| register.take().into_iter().for_each(|register| register(number));
             let submission = match state.engine.handle_submit(lane, operator, payload) {
                 Submitted::Answered(outcome) => Submission::Answered(outcome),
-                Submitted::Queued => {
-                    note(state.engine.next_number() - 1);
+                Submitted::Queued(number) => {
+                    note(number);
                     Submission::Queued
                 }
                 Submitted::Awaits(number) => {
                     note(number);
+                    shared.deliver(state);
                     Submission::Awaits(number)
                 }
                 Submitted::Full(operator, payload) => {

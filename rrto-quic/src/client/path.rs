@@ -235,7 +235,7 @@ impl Line<'_> {
                 shared.counters.control_down.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 shared.tap.iter().for_each(|tap| tap.control_received(&bytes));
             }
-            deliver(shared, &mut state);
+            shared.deliver(&mut state);
             shared.announce(&state);
             shared.wake_writer_for_output(&mut state);
             if state.engine.lost().is_some() {
@@ -284,12 +284,6 @@ async fn send_payloads(
     std::future::pending().await
 }
 
-fn deliver(shared: &Shared, state: &mut State) {
-    while let Some(delivery) = state.engine.poll_delivery() {
-        shared.memory.deliver(delivery.number, 0, &delivery.bytes);
-    }
-}
-
 async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(), StreamError> {
     let header = read_bulk_header(&mut stream).await?;
     {
@@ -320,7 +314,7 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
     shared.counters.bulk_down.fetch_add(header.bytes, Ordering::Relaxed);
     let mut state = shared.lock();
     state.engine.handle_payload_delivered(header.number);
-    deliver(&shared, &mut state);
+    shared.deliver(&mut state);
     shared.announce(&state);
     shared.wake_writer_for_output(&mut state);
     Ok(())

@@ -179,6 +179,13 @@ impl Shared {
         self.wake_supervisor();
     }
 
+    /// Writes what has come to the program's memory.
+    pub(super) fn deliver(&self, state: &mut State) {
+        while let Some(delivery) = state.engine.poll_delivery() {
+            self.memory.deliver(delivery.number, 0, &delivery.bytes);
+        }
+    }
+
     /// From now on something may be awaited, so somebody has to watch whether the server is there.
     pub(super) fn wake_supervisor(&self) {
         if self.resting.load(Ordering::Relaxed) && self.resting.swap(false, Ordering::AcqRel) {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod channel;
+mod early;
 mod outbox;
 mod types;
 mod watches;
@@ -22,6 +23,7 @@ use crate::wire::{
 };
 use answers::Answers;
 pub use channel::Channel;
+use early::{Copy, Early};
 use outbox::Outbox;
 pub use types::{ClientLimits, Delivery, Lost, Submitted};
 use watches::Watches;
@@ -37,6 +39,7 @@ pub struct Client {
     token: Option<SessionToken>,
     answers: Answers,
     watches: Watches,
+    early: Early,
     deliveries: VecDeque<Delivery>,
     progress: Progress,
     /// Idle in the other modes.
@@ -58,6 +61,7 @@ impl Client {
             token: None,
             answers: Answers::default(),
             watches: Watches::default(),
+            early: Early::default(),
             deliveries: VecDeque::new(),
             progress: Progress::default(),
             replay: Replay::default(),
@@ -87,7 +91,7 @@ impl Client {
         self.sticky
     }
 
-    /// The number that comes next. An operator that was [`Submitted::Queued`] has got the one before it.
+    /// The number that comes next.
     pub fn next_number(&self) -> u64 {
         self.outbox.next_number()
     }
@@ -144,6 +148,9 @@ impl Client {
         if wants_answer && let Some(outcome) = self.answer_here(lane, &operator) {
             return Submitted::Answered(outcome);
         }
+        if let Some(number) = self.take_early(lane, &operator) {
+            return Submitted::Awaits(number);
+        }
         let payload_bytes = payload.as_ref().map_or(0, |payload| payload.len() as u64);
         if self.outbox.is_full(payload_bytes) {
             // What has to be acknowledged has to leave first.
@@ -161,7 +168,7 @@ impl Client {
             Mode::Replay => self.replay_or_send(lane, operator, payload),
             Mode::Percall | Mode::Pipeline => self.send(lane, operator, payload),
         };
-        if wants_answer { Submitted::Awaits(number) } else { Submitted::Queued }
+        if wants_answer { Submitted::Awaits(number) } else { Submitted::Queued(number) }
     }
 
     /// The outcome of a call that wants an answer, if nothing has to travel for it.
@@ -172,6 +179,7 @@ impl Client {
         if let Some(deferred) = self.deferred.take() {
             if self.mode == Mode::Replay {
                 self.replay.handle_error(lane);
+                self.early.take().into_iter().for_each(|copy| self.give_up(lane, copy));
             }
             return Some(Err(deferred));
         }
@@ -189,16 +197,66 @@ impl Client {
     fn replay_or_send(&mut self, lane: u32, operator: Operator, payload: Option<Bytes>) -> u64 {
         match self.replay.handle_operator(lane, &operator) {
             Step::Checked(checked) => {
+                let copy_is_next = checked.copy_is_next;
                 let number = self.outbox.extend_span(checked, payload);
                 self.note_submitted(number, operator.needs_answer(), &operator);
+                if copy_is_next {
+                    self.ask_early(lane);
+                }
                 number
             }
             Step::Recorded => {
-                while let Some(id) = self.replay.poll_retired() {
-                    self.outbox.push_retire(id);
-                }
+                self.push_retired();
                 self.send(lane, operator, payload)
             }
+        }
+    }
+
+    fn push_retired(&mut self) {
+        while let Some(id) = self.replay.poll_retired() {
+            self.outbox.push_retire(id);
+        }
+    }
+
+    /// Asks for the copy to the host that `lane` is about to call.
+    fn ask_early(&mut self, lane: u32) {
+        if self.answers.are_awaited() || self.outbox.is_full(0) {
+            return;
+        }
+        let Some((checked, operator)) = self.replay.upcoming(lane) else { return };
+        let (sequence, operator) = (checked.id, operator.clone());
+        let number = self.outbox.extend_span(checked, None);
+        self.answers.ask(number, operator.clone());
+        self.early.handle_asked(Copy { number, lane, operator, sequence, outcome: None });
+    }
+
+    /// The number of this operator, if it was asked for early. Whatever else it is, what was asked for is not wanted.
+    fn take_early(&mut self, lane: u32, operator: &Operator) -> Option<u64> {
+        let copy = self.early.take()?;
+        if !copy.is(lane, operator) {
+            self.give_up(lane, copy);
+            return None;
+        }
+        // Its sequence may have been retired meanwhile. It is what the program calls nevertheless.
+        if let Step::Recorded = self.replay.handle_operator(lane, operator) {
+            self.push_retired();
+        }
+        self.progress.handle_submitted(copy.number, operator);
+        if let Some(outcome) = copy.outcome {
+            self.show(copy.number, operator, outcome);
+        }
+        Some(copy.number)
+    }
+
+    /// `lane` has called something else than this copy.
+    fn give_up(&mut self, lane: u32, copy: Copy) {
+        if copy.lane == lane {
+            self.replay.handle_astray(copy.sequence);
+        }
+        match copy.outcome {
+            None => self.early.handle_unwanted(copy.number),
+            Some(Err(result)) => self.note_failure(result, true),
+            Some(Ok(_)) => {}
         }
     }
 
@@ -326,22 +384,31 @@ impl Client {
     }
 
     fn show_answers(&mut self) {
-        while let Some((number, operator, mut outcome)) = self.answers.poll() {
+        while let Some((number, operator, outcome)) = self.answers.poll() {
             let is_watch = self.watches.handle_answered(number, &operator);
+            let is_unasked = is_watch || self.early.is_unwanted(number);
             match &outcome {
                 Ok(value) => {
                     self.progress.handle_completed(number, &operator);
                     self.replay.handle_answer(&operator, value);
                 }
-                Err(result) => self.note_failure(*result, is_watch),
+                Err(result) => self.note_failure(*result, is_unasked),
             }
-            if let Some(bytes) = Answers::payload(&operator, &mut outcome) {
-                self.deliveries.push_back(Delivery { number, bytes });
+            if is_unasked {
+                continue;
             }
-            if !is_watch {
-                self.answers.show(number, outcome);
+            if let Some(outcome) = self.early.keep(number, outcome) {
+                self.show(number, &operator, outcome);
             }
         }
+    }
+
+    /// The call of this operator gets its outcome.
+    fn show(&mut self, number: u64, operator: &Operator, mut outcome: Outcome) {
+        if let Some(bytes) = Answers::payload(operator, &mut outcome) {
+            self.deliveries.push_back(Delivery { number, bytes });
+        }
+        self.answers.show(number, outcome);
     }
 
     /// Keeps an error for the calls to come; one that nobody waits for, for the next call that waits.
@@ -376,6 +443,7 @@ impl Client {
         let sticky = *self.sticky.get_or_insert(CuResult::DEVICE_UNAVAILABLE);
         self.replay.handle_lost();
         self.outbox.clear();
+        self.early = Early::default();
         self.answers.fail(sticky);
     }
 
@@ -394,7 +462,8 @@ impl Client {
         self.answers.is_awaited(number)
     }
 
-    /// The next payload to write to the program's memory. Drain it before waiting threads are woken.
+    /// The next payload to write to the program's memory. Drain it before waiting threads are woken, and after
+    /// [`Submitted::Awaits`], once its destination is known: the bytes may be there already.
     pub fn poll_delivery(&mut self) -> Option<Delivery> {
         self.deliveries.pop_front()
     }

@@ -151,7 +151,7 @@ impl Outbox {
     /// Takes an operator that was checked against a sequence; gives its number. It leaves when the span is closed; a
     /// bulk payload leaves at once.
     pub(super) fn extend_span(&mut self, checked: Checked<'_>, payload: Option<Bytes>) -> u64 {
-        let Checked { id, sequence, at, patch, ends_segment } = checked;
+        let Checked { id, sequence, at, patch, ends_segment, .. } = checked;
         let follows = |open: &Open| open.span.sequence == id && open.span.end() == at;
         if !self.open.as_ref().is_some_and(follows) {
             self.close_span();

@@ -28,9 +28,9 @@ impl Default for ClientLimits {
 /// What became of a submitted call.
 #[derive(Debug)]
 pub enum Submitted {
-    /// It will be executed; nothing to wait for.
-    Queued,
-    /// It will be executed; its outcome comes under this number.
+    /// It will be executed under this number; nothing to wait for.
+    Queued(u64),
+    /// It will be executed; its outcome comes under this number, or has come.
     Awaits(u64),
     /// Answered here and now.
     Answered(Outcome),

@@ -65,13 +65,13 @@ impl Remote for Arc<Engines> {
             self.heard.lock().unwrap().push(Heard::Sent(number, operator.clone()));
             register(number);
         };
-        let number = pair.client.next_number();
         match pair.client.handle_submit(lane, operator.clone(), payload) {
             Submitted::Answered(outcome) => return Submission::Answered(outcome),
             Submitted::Full(..) => panic!("nothing here fills the engine"),
-            Submitted::Queued => note(number),
+            Submitted::Queued(number) => note(number),
             Submitted::Awaits(number) => {
                 note(number);
+                pair.take_deliveries();
                 return Submission::Awaits(number);
             }
         }
