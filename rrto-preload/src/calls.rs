@@ -3,12 +3,12 @@
 //! Every exported function begins here, also those that take a few nanoseconds in all, so this is a load and a store to
 //! memory that no other thread writes.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rrto_core::api::Function;
 
 use crate::lane::lane;
+use crate::thread;
 
 /// Threads that count for themselves. All others share one more block.
 const OWN_BLOCKS: usize = 64;
@@ -19,15 +19,10 @@ type Block = [AtomicU64; Function::ALL.len()];
 /// Zero bytes: a block takes no memory before its thread calls.
 static BLOCKS: [Block; OWN_BLOCKS + 1] = [const { [const { AtomicU64::new(0) }; _] }; _];
 
-thread_local! {
-    /// Has no destructor, so it works until the thread is gone.
-    static CURRENT: Cell<Option<Function>> = const { Cell::new(None) };
-}
-
 /// The calling thread has called `function`.
 #[inline]
 pub(crate) fn begin(function: Function) {
-    CURRENT.set(Some(function));
+    thread::this(|this| this.function.set(Some(function)));
     let block = lane() as usize;
     // In bounds: a block has a place for every function, and only shared ones are at the end.
     if block < OWN_BLOCKS {
@@ -41,7 +36,7 @@ pub(crate) fn begin(function: Function) {
 
 /// The function that the calling thread called last.
 pub(crate) fn current() -> Option<Function> {
-    CURRENT.get()
+    thread::this(|this| this.function.get())
 }
 
 /// How often each function was called that was called at all. Calls of other threads just now may be missing.

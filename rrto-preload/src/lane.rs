@@ -4,29 +4,29 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::thread;
+
 /// A thread that has not called yet.
-const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 static AT_END: OnceLock<fn(u32)> = OnceLock::new();
 
 thread_local! {
-    /// Has no destructor, so that reading it is one load.
-    static LANE: Cell<u32> = const { Cell::new(NONE) };
     static WATCH: Watch = const { Watch(Cell::new(NONE)) };
 }
 
 /// The calling thread's number: 0 for the first that calls CUDA, and so on.
 #[inline]
 pub(crate) fn lane() -> u32 {
-    match LANE.get() {
+    thread::this(|this| match this.lane.get() {
         NONE => {
             let lane = NEXT.fetch_add(1, Ordering::Relaxed);
-            LANE.set(lane);
+            this.lane.set(lane);
             lane
         }
         lane => lane,
-    }
+    })
 }
 
 /// Sets what to do when a thread ends that [`watch`] was called on. Only the first function set counts.

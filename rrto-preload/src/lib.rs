@@ -25,3 +25,4 @@ pub mod private_tables;
 pub mod proc_address;
 #[doc(hidden)]
 pub mod runtime;
+mod thread;

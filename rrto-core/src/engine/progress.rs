@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 use crate::operator::{Handle, Operator, StreamEffect};
 
 /// `CU_STREAM_NON_BLOCKING`.
@@ -36,9 +38,9 @@ struct Recorded {
 /// Per stream and event, what was submitted last and what has completed.
 #[derive(Debug)]
 pub(super) struct Progress {
-    streams: HashMap<Handle, Stream>,
+    streams: HashMap<Handle, Stream, FixedState>,
     /// Events that were recorded.
-    events: HashMap<Handle, Recorded>,
+    events: HashMap<Handle, Recorded, FixedState>,
     /// The latest operator whose completion the program may know of.
     answered: u64,
 }
@@ -47,8 +49,8 @@ impl Default for Progress {
     fn default() -> Self {
         let legacy = Stream { blocking: true, ..Stream::default() };
         Progress {
-            streams: HashMap::from([(Handle::LEGACY_STREAM, legacy)]),
-            events: HashMap::new(),
+            streams: HashMap::from_iter([(Handle::LEGACY_STREAM, legacy)]),
+            events: HashMap::default(),
             answered: 0,
         }
     }

@@ -57,9 +57,7 @@ impl Cursor {
 
     /// What comes next, if it is a copy to the host that is short enough to be asked for before it is called.
     pub(super) fn upcoming_copy(&self) -> Option<&Operator> {
-        let is_short = |operator: &&Operator| {
-            matches!(operator, Operator::CopyOut { bytes, .. } if *bytes <= INLINE_PAYLOAD_BYTES)
-        };
+        let is_short = |operator: &&Operator| matches!(operator, Operator::CopyOut { bytes, .. } if *bytes <= INLINE_PAYLOAD_BYTES);
         self.expected().filter(is_short).filter(|_| self.known.copies_are_foreseen)
     }
 

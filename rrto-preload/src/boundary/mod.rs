@@ -11,11 +11,10 @@
 //! - once the process is ending, everything is CUDA_ERROR_DEINITIALIZED, and nothing waits for a thread that
 //!   may be gone or a lock that it may have held.
 //!
-//! [`guard`] costs an atomic load, two thread-local accesses and an unwinding frame: a few nanoseconds.
+//! [`guard`] costs an atomic load, a look at the thread and an unwinding frame: a few nanoseconds.
 
 use std::{
     any::Any,
-    cell::Cell,
     ffi::c_int,
     panic::{self, AssertUnwindSafe},
     sync::{
@@ -26,7 +25,7 @@ use std::{
 
 use rrto_core::api::CuResult;
 
-use crate::log;
+use crate::{log, thread};
 
 /// Nothing has been called yet, and the handlers below are not installed.
 const FRESH: u8 = 0;
@@ -41,11 +40,6 @@ static STATE: AtomicU8 = AtomicU8::new(FRESH);
 static STARTED: AtomicBool = AtomicBool::new(false);
 static AT_END: OnceLock<fn()> = OnceLock::new();
 
-thread_local! {
-    /// Whether this thread runs our code. Has no destructor, so it works until the thread is gone.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Runs an exported function, if it may run now, and makes a `CUresult` of whatever it does.
 #[inline]
 pub fn guard(call: impl FnOnce() -> CuResult) -> u32 {
@@ -55,7 +49,7 @@ pub fn guard(call: impl FnOnce() -> CuResult) -> u32 {
         FORKED => return CuResult::NOT_INITIALIZED.0,
         _ => return CuResult::DEINITIALIZED.0,
     }
-    if INSIDE.get() {
+    if thread::this(|this| this.is_inside.get()) {
         return refuse_reentry().0;
     }
     run(call)
@@ -103,7 +97,7 @@ pub fn outside<R>(callback: impl FnOnce() -> R) -> R {
 
 /// Marks the calling thread as ours for good: nothing on it may call CUDA.
 pub fn enter_own_thread() {
-    INSIDE.set(true);
+    thread::this(|this| this.is_inside.set(true));
 }
 
 /// Tells that the device is about to be used: there will be threads and a connection, which a forked child
@@ -151,7 +145,7 @@ fn refuse_reentry() -> CuResult {
     CuResult::NOT_PERMITTED
 }
 
-/// Sets `INSIDE` and puts it back.
+/// Says whether the calling thread runs our code, and puts back what was said before.
 struct Inside {
     before: bool,
 }
@@ -159,14 +153,14 @@ struct Inside {
 impl Inside {
     #[inline]
     fn set(now: bool) -> Self {
-        Self { before: INSIDE.replace(now) }
+        Self { before: thread::this(|this| this.is_inside.replace(now)) }
     }
 }
 
 impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
-        INSIDE.set(self.before);
+        thread::this(|this| this.is_inside.set(self.before));
     }
 }
 
@@ -192,7 +186,7 @@ fn install() {
 fn install_panic_hook() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if INSIDE.get() {
+        if thread::this(|this| this.is_inside.get()) {
             let at = info.location().map_or("an unknown place", |location| location.file());
             let line = info.location().map_or(0, |location| location.line());
             log::error!("internal error at {at}:{line}: {}; please report it", message(info.payload()));

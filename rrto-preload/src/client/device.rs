@@ -14,13 +14,38 @@ pub(crate) struct Device {
     info: DeviceInfo,
     /// As the program is told them: what is not offered is not there.
     attributes: Vec<Option<i32>>,
+    launch_limits: LaunchLimits,
+}
+
+/// What every launch is held against, side by side.
+#[derive(Debug)]
+pub(crate) struct LaunchLimits {
+    /// Of the grid, and of a block.
+    pub(crate) sides: [u64; 6],
+    /// Threads of a block.
+    pub(crate) block_threads: u64,
 }
 
 impl Device {
     pub(crate) fn new(info: DeviceInfo) -> Self {
-        let attributes =
+        let attributes: Vec<_> =
             (0..ATTRIBUTE_SLOTS as i32).map(|number| told(&info, DeviceAttribute(number))).collect();
-        Device { info, attributes }
+        let limit = |attribute: DeviceAttribute| {
+            let value =
+                usize::try_from(attribute.0).ok().and_then(|at| attributes.get(at).copied().flatten());
+            limit(value)
+        };
+        let sides = [
+            DeviceAttribute::MAX_GRID_DIM_X,
+            DeviceAttribute::MAX_GRID_DIM_Y,
+            DeviceAttribute::MAX_GRID_DIM_Z,
+            DeviceAttribute::MAX_BLOCK_DIM_X,
+            DeviceAttribute::MAX_BLOCK_DIM_Y,
+            DeviceAttribute::MAX_BLOCK_DIM_Z,
+        ];
+        let block_threads = limit(DeviceAttribute::MAX_THREADS_PER_BLOCK);
+        let launch_limits = LaunchLimits { sides: sides.map(limit), block_threads };
+        Device { info, attributes, launch_limits }
     }
 
     /// cuDeviceGetAttribute.
@@ -33,9 +58,10 @@ impl Device {
         self.attributes.get(at).copied().flatten().ok_or(CuResult::INVALID_VALUE)
     }
 
-    /// An attribute that is a limit; no limit where the driver does not tell it.
-    pub(crate) fn limit(&self, attribute: DeviceAttribute) -> u64 {
-        self.attribute(attribute).ok().and_then(|value| u64::try_from(value).ok()).unwrap_or(u64::MAX)
+    /// What every launch is held against.
+    #[inline]
+    pub(crate) fn launch_limits(&self) -> &LaunchLimits {
+        &self.launch_limits
     }
 
     /// cuDeviceGetName.
@@ -81,6 +107,11 @@ impl Device {
         let (major, minor) = self.info.compute_capability();
         Target::gpu(major, minor)
     }
+}
+
+/// The value of an attribute that is a limit; no limit where the driver does not tell it.
+pub(super) fn limit(value: Option<i32>) -> u64 {
+    value.and_then(|value| u64::try_from(value).ok()).unwrap_or(u64::MAX)
 }
 
 fn told(info: &DeviceInfo, attribute: DeviceAttribute) -> Option<i32> {

@@ -7,7 +7,7 @@ use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::image::unread::Leftovers;
 use rrto_core::operator::{Geometry, Handle, KernelInfo, LaunchAttribute, Operator, Value};
 
-use super::{Call, Client, answer, handles};
+use super::{Call, Client, answer, device, handles};
 
 /// Where a kernel's code is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,9 +34,28 @@ pub(crate) struct Kernel {
     /// The program is given its address, so it lives as long as any version of the kernel.
     name: Arc<CStr>,
     info: KernelInfo,
+    launch_limits: LaunchLimits,
+}
+
+/// What every launch of a kernel is held against.
+#[derive(Debug)]
+pub(super) struct LaunchLimits {
+    /// Threads of a block.
+    pub(super) block_threads: u64,
+    /// Dynamic shared memory of a block.
+    pub(super) shared_bytes: u64,
 }
 
 impl Kernel {
+    fn new(owner: Owner, name: Arc<CStr>, info: KernelInfo) -> Self {
+        let limit = |attribute| device::limit(value(&info, attribute));
+        let launch_limits = LaunchLimits {
+            block_threads: limit(FunctionAttribute::MAX_THREADS_PER_BLOCK),
+            shared_bytes: limit(FunctionAttribute::MAX_DYNAMIC_SHARED_SIZE_BYTES),
+        };
+        Kernel { owner, name, info, launch_limits }
+    }
+
     /// Where its code is.
     pub(crate) fn owner(&self) -> Owner {
         self.owner
@@ -59,14 +78,18 @@ impl Kernel {
 
     /// cuFuncGetAttribute.
     pub(crate) fn attribute(&self, attribute: FunctionAttribute) -> Result<i32, CuResult> {
-        let at = usize::try_from(attribute.0).map_err(|_| CuResult::INVALID_VALUE)?;
-        self.info.attributes.get(at).copied().flatten().ok_or(CuResult::INVALID_VALUE)
+        value(&self.info, attribute).ok_or(CuResult::INVALID_VALUE)
     }
 
-    /// An attribute that is a limit; no limit where it is not known.
-    pub(super) fn limit(&self, attribute: FunctionAttribute) -> u64 {
-        self.attribute(attribute).ok().and_then(|value| u64::try_from(value).ok()).unwrap_or(u64::MAX)
+    /// What every launch is held against.
+    #[inline]
+    pub(super) fn launch_limits(&self) -> &LaunchLimits {
+        &self.launch_limits
     }
+}
+
+fn value(info: &KernelInfo, attribute: FunctionAttribute) -> Option<i32> {
+    info.attributes.get(usize::try_from(attribute.0).ok()?).copied().flatten()
 }
 
 impl Client {
@@ -93,7 +116,7 @@ impl Call<'_> {
         info: KernelInfo,
     ) -> Result<(), CuResult> {
         let name = CString::new(name).map_err(|_| CuResult::INVALID_VALUE)?.into();
-        self.client.kernels.insert(function, Arc::new(Kernel { owner, name, info }));
+        self.client.kernels.insert(function, Arc::new(Kernel::new(owner, name, info)));
         Ok(())
     }
 
@@ -115,7 +138,7 @@ impl Call<'_> {
         let attribute = u32::try_from(attribute).map_err(|_| CuResult::INVALID_VALUE)?;
         let operator = Operator::FunctionSetAttribute { function, attribute, value };
         let info = answer!(self, operator, "FunctionSetAttribute", Value::Kernel(info) => info)?;
-        let changed = Kernel { owner: kernel.owner, name: kernel.name.clone(), info };
+        let changed = Kernel::new(kernel.owner, kernel.name.clone(), info);
         self.client.kernels.alter(function, |kernel| *kernel = Arc::new(changed))?;
         // Occupancy depends on it.
         self.client.answers.forget();

@@ -1,9 +1,12 @@
 //! Kernel launches.
 
-use rrto_core::api::{CuResult, DeviceAttribute, FunctionAttribute};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rrto_core::api::CuResult;
 use rrto_core::operator::{Geometry, Handle, Launch, LaunchAttribute, Operator};
 
-use super::{Call, Kernel, done};
+use super::{Call, Kernel, done, handles};
 use crate::marshal::{Extra, Params};
 
 /// A kernel's arguments, in either of the two forms.
@@ -13,6 +16,17 @@ pub(crate) struct Arguments {
     pub(crate) params: Params,
     /// The whole block.
     pub(crate) extra: Extra,
+}
+
+impl Arguments {
+    /// The kernel's parameter block.
+    fn block(&self, kernel: &Kernel) -> Result<Bytes, CuResult> {
+        match (self.params.is_null(), self.extra.is_null()) {
+            (true, false) => self.extra.block(kernel.unread()),
+            (false, false) => Err(CuResult::INVALID_VALUE),
+            _ => self.params.pack(kernel.params(), kernel.unread()),
+        }
+    }
 }
 
 /// How a launch is made, beside its geometry and arguments.
@@ -34,37 +48,26 @@ impl Call<'_> {
         arguments: Arguments,
         manner: Manner,
     ) -> Result<(), CuResult> {
-        let (function, kernel) = self.client.kernel(function)?;
-        self.check_geometry(&kernel, &geometry)?;
-        let Manner { cooperative, attributes } = manner;
-        let params = match (arguments.params.is_null(), arguments.extra.is_null()) {
-            (true, false) => arguments.extra.block(kernel.unread())?,
-            (false, false) => return Err(CuResult::INVALID_VALUE),
-            _ => arguments.params.pack(kernel.params(), kernel.unread())?,
+        let function = handles::handle(function)?;
+        let checked = |kernel: &Arc<Kernel>| {
+            self.check_geometry(kernel, &geometry)?;
+            arguments.block(kernel)
         };
+        let params = self.client.kernels.look(function, checked)??;
+        let Manner { cooperative, attributes } = manner;
         let launch = Launch { function, geometry, stream, cooperative, attributes, params };
         self.send(Operator::Launch(launch)).map(done)
     }
 
     /// What the driver checks at once.
     fn check_geometry(&self, kernel: &Kernel, geometry: &Geometry) -> Result<(), CuResult> {
-        use DeviceAttribute as A;
-        let device = &self.client.device;
-        let limits = [
-            [A::MAX_GRID_DIM_X, A::MAX_GRID_DIM_Y, A::MAX_GRID_DIM_Z],
-            [A::MAX_BLOCK_DIM_X, A::MAX_BLOCK_DIM_Y, A::MAX_BLOCK_DIM_Z],
-        ];
-        let dimensions = geometry.grid.iter().chain(&geometry.block).zip(limits.as_flattened());
-        for (&dimension, &limit) in dimensions {
-            if dimension == 0 || u64::from(dimension) > device.limit(limit) {
-                return Err(CuResult::INVALID_VALUE);
-            }
-        }
+        let (device, kernel) = (self.client.device.launch_limits(), kernel.launch_limits());
+        let mut sides = geometry.grid.iter().chain(&geometry.block).zip(&device.sides);
         let threads = geometry.block.iter().fold(1_u64, |product, &side| product.saturating_mul(side.into()));
-        let fits = threads <= device.limit(A::MAX_THREADS_PER_BLOCK)
-            && threads <= kernel.limit(FunctionAttribute::MAX_THREADS_PER_BLOCK)
-            && u64::from(geometry.shared_bytes)
-                <= kernel.limit(FunctionAttribute::MAX_DYNAMIC_SHARED_SIZE_BYTES);
+        let fits = sides.all(|(&side, &limit)| side != 0 && u64::from(side) <= limit)
+            && threads <= device.block_threads
+            && threads <= kernel.block_threads
+            && u64::from(geometry.shared_bytes) <= kernel.shared_bytes;
         if fits { Ok(()) } else { Err(CuResult::INVALID_VALUE) }
     }
 }

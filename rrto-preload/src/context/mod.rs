@@ -16,6 +16,7 @@ mod registry;
 mod stack;
 mod storage;
 
+pub(crate) use registry::FoundAlive;
 pub use registry::{Contexts, Ended, Preference, PrimaryState, contexts};
 pub use storage::Destructor;
 

@@ -1,7 +1,6 @@
 //! Which contexts there are.
 
 use std::{
-    cell::Cell,
     collections::HashMap,
     num::NonZeroUsize,
     sync::{
@@ -17,6 +16,7 @@ use super::{
     ContextHandle, stack,
     storage::{self, Destructor, Storage},
 };
+use crate::thread;
 
 /// So many contexts may a program have at a time. They cost nothing, but none needs so many.
 const CONTEXTS_MAX: usize = 1024;
@@ -91,16 +91,17 @@ struct Context {
     storage: Storage,
 }
 
-/// The context that this thread found alive last.
-#[derive(Clone, Copy)]
-struct Known {
+/// A context that a thread has found alive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoundAlive {
     epoch: u64,
     context: Option<ContextHandle>,
     id: u64,
 }
 
-thread_local! {
-    static KNOWN: Cell<Known> = const { Cell::new(Known { epoch: 0, context: None, id: 0 }) };
+impl FoundAlive {
+    /// None yet: there is no epoch 0.
+    pub(crate) const NONE: FoundAlive = FoundAlive { epoch: 0, context: None, id: 0 };
 }
 
 impl Contexts {
@@ -383,13 +384,18 @@ impl Contexts {
     fn require(&self, context: Option<ContextHandle>) -> Result<(ContextHandle, u64), CuResult> {
         let asked = context.or_else(stack::current).ok_or(CuResult::INVALID_CONTEXT)?;
         let epoch = self.epoch.load(Ordering::Acquire);
-        let known = KNOWN.get();
-        if known.epoch == epoch && known.context == Some(asked) {
-            return Ok((asked, known.id));
+        let found = thread::this(|this| this.found_alive.get());
+        if found.epoch == epoch && found.context == Some(asked) {
+            return Ok((asked, found.id));
         }
+        self.find_alive(asked, epoch)
+    }
+
+    #[cold]
+    fn find_alive(&self, asked: ContextHandle, epoch: u64) -> Result<(ContextHandle, u64), CuResult> {
         let found = self.read().live.get(&asked).map(|context| context.id);
         let id = found.ok_or_else(|| self.missing(asked))?;
-        KNOWN.set(Known { epoch, context: Some(asked), id });
+        thread::this(|this| this.found_alive.set(FoundAlive { epoch, context: Some(asked), id }));
         Ok((asked, id))
     }
 

@@ -1,24 +1,23 @@
 //! The context stack of a thread. Its top is current to the thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use rrto_core::api::CuResult;
 
 use super::ContextHandle;
+use crate::thread;
 
 /// Deeper than any program goes on purpose. CUDA has no limit of its own.
 const DEPTH_MAX: usize = 4096;
 
 thread_local! {
-    /// The top of `STACK`. Has no destructor, so that reading it is one load.
-    static CURRENT: Cell<Option<ContextHandle>> = const { Cell::new(None) };
     static STACK: RefCell<Vec<ContextHandle>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The context current to this thread, alive or not.
 #[inline]
 pub(super) fn current() -> Option<ContextHandle> {
-    CURRENT.get()
+    thread::this(|this| this.context.get())
 }
 
 pub(super) fn push(context: ContextHandle) -> Result<(), CuResult> {
@@ -51,7 +50,7 @@ fn change<R>(change: impl FnOnce(&mut Vec<ContextHandle>) -> Result<R, CuResult>
             // Not borrowed: no change calls out.
             let mut stack = stack.try_borrow_mut().map_err(|_| CuResult::NOT_PERMITTED)?;
             let result = change(&mut stack);
-            CURRENT.set(stack.last().copied());
+            thread::this(|this| this.context.set(stack.last().copied()));
             result
         })
         // The thread is ending and its stack is gone.
