@@ -21,7 +21,7 @@ use rrto_quic::{Next, Session, Staging};
 use crate::device::{Context, Progress};
 use crate::metrics::SessionMeter;
 use footprint::Footprint;
-use pace::Pace;
+use pace::{Pace, is_near_end};
 
 /// Operators issued between two polls for completions. A poll asks the driver about an event, which takes about as
 /// long as issuing a launch: at one in 16 it costs a few percent, and delays an answer by some tens of microseconds.
@@ -72,9 +72,15 @@ impl Calls for Session {
 
 /// Executes everything that `calls` gives on `context` until the session is over; gives the reason.
 pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMeter) -> String {
-    let mut executor =
-        Executor { calls, context, meter, footprint: Footprint::default(), finished: Vec::new() };
-    let mut pace = Pace::default();
+    let mut executor = Executor {
+        calls,
+        context,
+        meter,
+        footprint: Footprint::default(),
+        finished: Vec::new(),
+        is_near_end: false,
+    };
+    let mut pace = Pace::new(false);
     let mut unpolled = 0;
     loop {
         // Behind a kernel that never ends there is never room.
@@ -89,7 +95,7 @@ pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMet
         match calls.next(wait) {
             Next::Ready(ready) => {
                 unpolled += executor.start(ready);
-                pace = Pace::default();
+                pace = Pace::new(executor.is_near_end);
                 if unpolled < POLL_OPERATORS {
                     continue;
                 }
@@ -100,7 +106,7 @@ pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMet
         }
         unpolled = 0;
         if executor.poll() {
-            pace = Pace::default();
+            pace = Pace::new(executor.is_near_end);
         }
     }
 }
@@ -112,6 +118,8 @@ struct Executor<'a, C> {
     footprint: Footprint,
     /// Kept between polls so that they do not allocate.
     finished: Vec<(u64, Outcome)>,
+    /// The latest span says that an inference is about to end.
+    is_near_end: bool,
 }
 
 impl<C: Calls> Executor<'_, C> {
@@ -123,6 +131,7 @@ impl<C: Calls> Executor<'_, C> {
                 1
             }
             Work::Span { first, sequence, span } => {
+                self.is_near_end = is_near_end(&sequence, &span);
                 self.meter.count_span(&sequence, &span);
                 for (number, error) in self.context.execute_span(first, &sequence, &span) {
                     self.finish(number, Err(error));
@@ -140,6 +149,7 @@ impl<C: Calls> Executor<'_, C> {
         let Ready { number, operator, payload, .. } = ready;
         let bytes = payload.as_ref().map_or(0, Payload::bytes);
         self.meter.count_operator(&operator, bytes);
+        self.is_near_end &= !operator.needs_answer();
         self.footprint.handle_issued(number, &operator);
         let started = Instant::now();
         let progress = self.context.execute(number, operator, payload);

@@ -4,15 +4,24 @@
 //! some 40 us on a virtual machine. While the device is at work, somebody waits for the output, and that delay would be
 //! theirs, in two threads one after the other; so that time is long. A local program does the same:
 //! `cudaStreamSynchronize` spins until the device has finished (CUDA driver API, `CU_CTX_SCHED_AUTO`). Between the segments
-//! of an inference nobody waits, and threads that spin slow down others on the same core.
+//! of an inference nobody waits, and threads that spin slow down others on the same core. But what comes at its end
+//! must not find them on their way out of a sleep.
 
 use std::time::{Duration, Instant};
+
+use rrto_core::operator::{Sequence, Span};
 
 /// How long to look without a pause for completions: as long as the kernels of most inferences last.
 const SPIN_PENDING: Duration = Duration::from_millis(2);
 
 /// How long to look without a pause for operators: those of a burst come in shorter intervals than that.
 const SPIN_IDLE: Duration = Duration::from_micros(50);
+
+/// The same when an inference is about to end: as long as a program takes for a few segments.
+const SPIN_NEAR_END: Duration = Duration::from_micros(500);
+
+/// The end of a sequence is its last part of so many: about three segments.
+const END_PART: u64 = 4;
 
 /// The first wait after the spin.
 const FIRST_WAIT: Duration = Duration::from_micros(20);
@@ -37,33 +46,41 @@ pub(crate) fn pause() {
 #[derive(Debug)]
 pub(crate) struct Pace {
     since: Instant,
+    spin_idle: Duration,
 }
 
-impl Default for Pace {
-    /// Something has just happened.
-    fn default() -> Self {
-        Pace { since: Instant::now() }
-    }
+/// Whether a run of `sequence` is about to end after this span.
+pub(crate) fn is_near_end(sequence: &Sequence, span: &Span) -> bool {
+    let left = u64::from(sequence.len().saturating_sub(span.end()));
+    left > 0 && left * END_PART <= sequence.len().into()
 }
 
 impl Pace {
+    /// Something has just happened; `is_near_end` if an inference is about to end.
+    pub(crate) fn new(is_near_end: bool) -> Self {
+        let spin_idle = if is_near_end { SPIN_NEAR_END } else { SPIN_IDLE };
+        Pace { since: Instant::now(), spin_idle }
+    }
+
     /// How long to wait before looking again. Zero is to be followed by a yield; `None` is until something arrives.
     pub(crate) fn next_wait(&self, is_pending: bool) -> Option<Duration> {
-        wait_after(self.since.elapsed(), is_pending)
+        wait_after(self.since.elapsed(), is_pending, self.spin_idle)
     }
 }
 
-fn wait_after(waited: Duration, is_pending: bool) -> Option<Duration> {
+fn wait_after(waited: Duration, is_pending: bool, spin_idle: Duration) -> Option<Duration> {
     match is_pending {
         true if waited < SPIN_PENDING => Some(Duration::ZERO),
         true => Some((waited / WAITED_DIVISOR).clamp(FIRST_WAIT, LONGEST_WAIT)),
-        false if waited < SPIN_IDLE => Some(Duration::ZERO),
+        false if waited < spin_idle => Some(Duration::ZERO),
         false => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rrto_core::operator::{Handle, Operator, SequenceId};
+
     use super::*;
 
     #[test]
@@ -71,7 +88,7 @@ mod tests {
         let mut waited = Duration::ZERO;
         let mut last = Duration::ZERO;
         for _ in 0..10_000 {
-            let wait = wait_after(waited, true).unwrap();
+            let wait = wait_after(waited, true, SPIN_IDLE).unwrap();
             assert!(wait >= last, "waits only grow");
             assert_eq!(wait.is_zero(), waited < SPIN_PENDING);
             assert!(wait <= FIRST_WAIT.max(waited / WAITED_DIVISOR), "{wait:?} after {waited:?}");
@@ -83,7 +100,22 @@ mod tests {
 
     #[test]
     fn nothing_is_looked_for_where_nothing_has_happened_for_long() {
-        assert_eq!(wait_after(Duration::ZERO, false), Some(Duration::ZERO));
-        assert_eq!(wait_after(SPIN_IDLE, false), None);
+        for spin_idle in [SPIN_IDLE, SPIN_NEAR_END] {
+            assert_eq!(wait_after(Duration::ZERO, false, spin_idle), Some(Duration::ZERO));
+            assert_eq!(wait_after(spin_idle, false, spin_idle), None);
+        }
+    }
+
+    #[test]
+    fn the_end_is_near_before_it_and_not_after() {
+        let operator = Operator::StreamSynchronize { stream: Handle(1) };
+        let sequence = Sequence::new(0, vec![operator; 100]).unwrap();
+        let near: Vec<bool> = [(0, 74), (0, 75), (74, 25), (99, 1)]
+            .map(|(from, count)| {
+                let span = Span { sequence: SequenceId(0), from, count, patches: Vec::new() };
+                is_near_end(&sequence, &span)
+            })
+            .into();
+        assert_eq!(near, [false, true, true, false]);
     }
 }

@@ -26,7 +26,7 @@ use super::message::{Carried, ToServer, ToWorker};
 use super::staging::{self, View};
 use crate::device::{Context, Device, DeviceError, Limits, Progress, SpanUse};
 use crate::executor::POLL_OPERATORS;
-use crate::executor::pace::{self, Pace};
+use crate::executor::pace::{self, Pace, is_near_end};
 
 /// How long the process may take to free what its session held once the server has closed the socket. The server, if it
 /// is alive, kills it before.
@@ -102,6 +102,7 @@ fn serve_on<D: Device>(
         defining: Vec::new(),
         finished: Vec::new(),
         run: None,
+        is_near_end: false,
     }
     .run()
 }
@@ -151,11 +152,13 @@ struct Executor<'a> {
     finished: Vec<(u64, Outcome)>,
     /// Plain successes of consecutive operators that have not been told: the first one's number, and how many.
     run: Option<(u64, u64)>,
+    /// The latest span says that an inference is about to end.
+    is_near_end: bool,
 }
 
 impl Executor<'_> {
     fn run(&mut self) -> io::Result<()> {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(false);
         loop {
             let filled = self.channel.fill()?;
             let executed = self.execute_all()?;
@@ -165,7 +168,7 @@ impl Executor<'_> {
                 return Ok(());
             }
             if executed || finished {
-                pace = Pace::default();
+                pace = Pace::new(self.is_near_end);
             }
             match pace.next_wait(self.context.pending() > 0) {
                 Some(Duration::ZERO) => pace::pause(),
@@ -237,6 +240,7 @@ impl Executor<'_> {
     fn execute_span(&mut self, first: u64, span: &Span) -> io::Result<()> {
         let sequence = self.sequences.get(&span.sequence).ok_or_else(not_for_now)?;
         sequence.check(span).map_err(no_sequence)?;
+        self.is_near_end = is_near_end(sequence, span);
         let mut next = first;
         for (number, error) in self.context.execute_span(first, sequence, span) {
             self.succeed(next, number.saturating_sub(next))?;
@@ -248,6 +252,7 @@ impl Executor<'_> {
 
     fn execute(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> io::Result<()> {
         let is_awaited = operator.needs_answer();
+        self.is_near_end &= !is_awaited;
         let Progress::Done(outcome) = self.context.execute(number, operator, payload) else { return Ok(()) };
         self.finish(number, outcome)?;
         // The next operator may take long, such as loading a library, and somebody waits for this answer. Nobody does
