@@ -6,9 +6,12 @@
 //! sent or has come, they look for what comes next without a pause. A local program does the same: `cudaStreamSynchronize` spins
 //! until the device has finished (CUDA driver API, `CU_CTX_SCHED_AUTO`).
 //!
+//! Such a thread also need not be woken: whoever has something for one of its tasks leaves word, which costs no system call.
+//!
 //! It costs a core while it lasts, so a machine with few of them never does it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rrto_core::replay::NEAR;
@@ -28,27 +31,36 @@ const PAUSES: u32 = 32;
 #[derive(Debug)]
 pub(crate) struct Hot {
     has_spare_cores: bool,
+    hold: Duration,
     since: Instant,
     /// Nanoseconds after `since`.
     until: AtomicU64,
+    /// It sleeps, has yet to begin or has ended. Changed under the lock of `words` only.
     is_asleep: AtomicBool,
     touched: Notify,
+    /// Whom to notify, while it is awake.
+    words: Mutex<Vec<Arc<Notify>>>,
+    /// There are some.
+    has_words: AtomicBool,
 }
 
 impl Hot {
     /// That of this machine.
     pub(crate) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::on(cores)
+        Self::on(cores, HOLD)
     }
 
-    fn on(cores: usize) -> Self {
+    fn on(cores: usize, hold: Duration) -> Self {
         Hot {
             has_spare_cores: cores >= MIN_CORES,
+            hold,
             since: Instant::now(),
             until: AtomicU64::new(0),
-            is_asleep: AtomicBool::new(false),
+            is_asleep: AtomicBool::new(true),
             touched: Notify::new(),
+            words: Mutex::default(),
+            has_words: AtomicBool::new(false),
         }
     }
 
@@ -57,22 +69,47 @@ impl Hot {
         if !self.has_spare_cores || round_trip >= NEAR {
             return;
         }
-        self.until.store(self.now().saturating_add(nanos(HOLD)), Ordering::Release);
-        if self.is_asleep.swap(false, Ordering::AcqRel) {
+        self.until.store(self.now().saturating_add(nanos(self.hold)), Ordering::Release);
+        if self.is_asleep.load(Ordering::Acquire) {
             self.touched.notify_one();
         }
+    }
+
+    /// Notifies a task of the thread, from any thread.
+    pub(crate) fn notify(&self, task: &Arc<Notify>) {
+        let mut words = self.words();
+        if self.is_asleep.load(Ordering::Relaxed) {
+            drop(words);
+            task.notify_one();
+        } else {
+            words.push(task.clone());
+            self.has_words.store(true, Ordering::Release);
+        }
+    }
+
+    /// Passes on what there is, and says whether it is asleep from now on.
+    fn pass_on(&self, is_asleep: bool) {
+        let mut words = self.words();
+        self.is_asleep.store(is_asleep, Ordering::Release);
+        self.has_words.store(false, Ordering::Relaxed);
+        words.drain(..).for_each(|task| task.notify_one());
     }
 
     /// Keeps the runtime from sleeping when it shall not. Between two turns of this the runtime looks for packets and runs all
     /// other tasks. Never ends.
     pub(crate) async fn keep_awake(&self) {
+        let _ended = Ended(self);
+        let has_words = || self.has_words.load(Ordering::Acquire);
         loop {
             if self.now() < self.until.load(Ordering::Acquire) {
-                (0..PAUSES).for_each(|_| std::hint::spin_loop());
+                (0..PAUSES).take_while(|_| !has_words()).for_each(|_| std::hint::spin_loop());
+                if has_words() || self.is_asleep.load(Ordering::Relaxed) {
+                    self.pass_on(false);
+                }
                 tokio::task::yield_now().await;
             } else {
                 // A touch between the look and this is made up for by the next one.
-                self.is_asleep.store(true, Ordering::Release);
+                self.pass_on(true);
                 self.touched.notified().await;
             }
         }
@@ -83,8 +120,22 @@ impl Hot {
         self.now() < self.until.load(Ordering::Acquire)
     }
 
+    fn words(&self) -> MutexGuard<'_, Vec<Arc<Notify>>> {
+        // A panic cannot leave a list half changed: each change is a single operation on it.
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn now(&self) -> u64 {
         nanos(self.since.elapsed())
+    }
+}
+
+/// However it ends that a thread is kept awake, nobody leaves word any more.
+struct Ended<'a>(&'a Hot);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.pass_on(true);
     }
 }
 
@@ -103,7 +154,7 @@ mod tests {
         for (cores, round_trip, is_awake) in
             [(MIN_CORES, NEAR / 2, true), (MIN_CORES, NEAR, false), (MIN_CORES - 1, Duration::ZERO, false)]
         {
-            let hot = Hot::on(cores);
+            let hot = Hot::on(cores, HOLD);
             assert!(!hot.is_awake());
             hot.touch(round_trip);
             // Not whether it is: the test may be slow.
@@ -113,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_wakes_up_at_a_touch_runs_the_others_and_falls_asleep_again() {
-        let hot = Arc::new(Hot::on(MIN_CORES));
+        let hot = Arc::new(Hot::on(MIN_CORES, HOLD));
         let awake = hot.clone();
         let task = tokio::spawn(async move { awake.keep_awake().await });
         for _ in 0..3 {
@@ -122,8 +173,45 @@ mod tests {
             }
             assert!(!hot.is_awake());
             hot.touch(Duration::ZERO);
-            assert!(!hot.is_asleep.load(Ordering::Acquire));
+            while hot.is_asleep.load(Ordering::Acquire) && hot.is_awake() {
+                tokio::task::yield_now().await;
+            }
         }
         task.abort();
+    }
+
+    #[test]
+    fn a_word_is_passed_on_whether_it_sleeps_or_not() {
+        let hot = Arc::new(Hot::on(MIN_CORES, Duration::from_micros(20)));
+        let (task, passed) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
+        let (awake, notified, count) = (hot.clone(), task.clone(), passed.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let transport = std::thread::spawn(move || {
+            runtime.block_on(async {
+                let counting = async {
+                    loop {
+                        notified.notified().await;
+                        count.fetch_add(1, Ordering::Release);
+                    }
+                };
+                tokio::select! {
+                    () = awake.keep_awake() => {}
+                    () = counting => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        for word in 1..5000 {
+            if word % 3 == 0 {
+                hot.touch(Duration::ZERO);
+            }
+            hot.notify(&task);
+            while passed.load(Ordering::Acquire) < word {
+                std::thread::yield_now();
+            }
+        }
+        end.send(()).unwrap();
+        transport.join().unwrap();
     }
 }

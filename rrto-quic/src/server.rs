@@ -213,7 +213,7 @@ impl Shared {
     fn wake_writer(&self, state: &mut State) {
         for path in &mut state.paths {
             if state.engine.has_output(&path.channel) && std::mem::take(&mut path.writer_idle) {
-                path.transmit.notify_one();
+                self.hot.notify(&path.transmit);
             }
         }
     }

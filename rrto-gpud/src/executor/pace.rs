@@ -17,11 +17,11 @@ const SPIN_PENDING: Duration = Duration::from_millis(2);
 /// How long to look without a pause for operators: those of a burst come in shorter intervals than that.
 const SPIN_IDLE: Duration = Duration::from_micros(50);
 
-/// The same when an inference is about to end: as long as a program takes for a few segments.
-const SPIN_NEAR_END: Duration = Duration::from_micros(500);
+/// The same when an inference is about to end: as long as a program takes for a segment or two.
+const SPIN_NEAR_END: Duration = Duration::from_micros(300);
 
-/// The end of a sequence is its last part of so many: about three segments.
-const END_PART: u64 = 4;
+/// The end of a sequence is its last part of so many: about what comes in the last two messages.
+const END_PART: u64 = 16;
 
 /// The first wait after the spin.
 const FIRST_WAIT: Duration = Duration::from_micros(20);
@@ -110,7 +110,7 @@ mod tests {
     fn the_end_is_near_before_it_and_not_after() {
         let operator = Operator::StreamSynchronize { stream: Handle(1) };
         let sequence = Sequence::new(0, vec![operator; 100]).unwrap();
-        let near: Vec<bool> = [(0, 74), (0, 75), (74, 25), (99, 1)]
+        let near: Vec<bool> = [(0, 93), (0, 94), (74, 25), (99, 1)]
             .map(|(from, count)| {
                 let span = Span { sequence: SequenceId(0), from, count, patches: Vec::new() };
                 is_near_end(&sequence, &span)

@@ -78,7 +78,7 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) changed: Signal,
     /// The supervisor of the connections has something to look at.
-    pub(super) news: Notify,
+    pub(super) news: Arc<Notify>,
     /// It looks at nothing until there are news.
     pub(super) resting: AtomicBool,
     /// How often there was something new for whoever waits.
@@ -112,7 +112,7 @@ impl Shared {
         Shared {
             state: Mutex::new(state),
             changed: Signal::default(),
-            news: Notify::new(),
+            news: Arc::new(Notify::new()),
             resting: AtomicBool::new(false),
             announced: AtomicU64::new(0),
             hot: Hot::new(),
@@ -160,7 +160,7 @@ impl Shared {
     pub(super) fn wake_writer(&self, state: &mut State) {
         for path in &mut state.paths {
             if std::mem::take(&mut path.writer_idle) {
-                path.transmit.notify_one();
+                self.hot.notify(&path.transmit);
             }
         }
         self.wake_supervisor();
@@ -173,7 +173,7 @@ impl Shared {
         for path in paths {
             if path.writer_idle && engine.has_output(&path.channel) {
                 path.writer_idle = false;
-                path.transmit.notify_one();
+                self.hot.notify(&path.transmit);
             }
         }
         self.wake_supervisor();
@@ -189,7 +189,7 @@ impl Shared {
     /// From now on something may be awaited, so somebody has to watch whether the server is there.
     pub(super) fn wake_supervisor(&self) {
         if self.resting.load(Ordering::Relaxed) && self.resting.swap(false, Ordering::AcqRel) {
-            self.news.notify_one();
+            self.hot.notify(&self.news);
         }
     }
 
