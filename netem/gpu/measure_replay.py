@@ -79,9 +79,9 @@ TURNS, LINK_TURNS = (12, 12), (4, 10)
 # A run of these is as long as dozens of others.
 LONG_TURNS = {"gpt2_generate": (3, 7), "faster_rcnn": (6, 10)}
 COLD_RUNS = 2
-# A run is undisturbed if the yardsticks beside it took no longer than the shortest of all, times this; where one processor
-# is shared they take 1.8 times as long. One in so many of a process's runs has to be.
-MOST_DISTURBED, LEAST_UNDISTURBED = 1.2, 12
+# A run is undisturbed if the yardsticks beside it took no longer than the 10th percentile of all, times this; where a
+# processor is shared they take 1.8 times as long. One in so many of a process's runs has to be.
+MOST_DISTURBED, LEAST_UNDISTURBED = 1.15, 12
 GRAPH_RUNS = 100
 # Processes of each program and mode, and programs at a time: a process has a GB or two of its own.
 PROCESSES, AT_A_TIME = 3, 3
@@ -218,6 +218,23 @@ def ratio(one, other):
     return None if one is None or other is None else one / other
 
 
+def times(name, answers):
+    """What each mode takes, by what its processes answered in their turns."""
+    # Of each kind a list of processes, each a list of runs.
+    timed = {
+        kind: [[run for answer in of for run in runs_ms(name, answer)] for of in zip(*turns, strict=True)]
+        for kind, turns in answers.items()
+    }
+    yardsticks_ms = sorted(ms for processes in timed.values() for runs in processes for _, ms in runs)
+    limit_ms = yardsticks_ms[len(yardsticks_ms) // 10] * MOST_DISTURBED
+    result = {"undisturbed": sum(ms <= limit_ms for ms in yardsticks_ms) / len(yardsticks_ms)}
+    for kind, processes in timed.items():
+        each = sorted(ms for runs in processes if (ms := median_undisturbed(runs, limit_ms)) is not None)
+        result[f"{kind}_ms"], result[f"{kind}_processes_ms"] = median(each), each
+        result[f"{kind}_all_ms"] = median([median([ms for ms, _ in runs]) for runs in processes])
+    return result
+
+
 def compare(name, players, shape, graph=False):
     """Times one program's players against each other and ends them."""
     answers = take_turns(players, *shape)
@@ -226,18 +243,8 @@ def compare(name, players, shape, graph=False):
     outputs = [(report["digests"], report["end_digest"]) for group in reports.values() for report in group]
     result["same_outputs"] = all(output == outputs[0] for output in outputs)
     result["input_bytes"], result["output_bytes"] = (reports["replay"][0][way] for way in ("input_bytes", "output_bytes"))
-    # Of each kind a list of processes, each a list of runs.
-    timed = {
-        kind: [[run for answer in of for run in runs_ms(name, answer)] for of in zip(*answers[kind], strict=True)]
-        for kind in players
-    }
-    yardsticks_ms = [yardstick_ms for processes in timed.values() for runs in processes for _, yardstick_ms in runs]
-    limit_ms = min(yardsticks_ms) * MOST_DISTURBED
-    result["undisturbed"] = sum(ms <= limit_ms for ms in yardsticks_ms) / len(yardsticks_ms)
-    for kind, processes in timed.items():
-        each = sorted(ms for runs in processes if (ms := median_undisturbed(runs, limit_ms)) is not None)
-        result[f"{kind}_ms"], result[f"{kind}_processes_ms"] = median(each), each
-        result[f"{kind}_all_ms"] = median([median([ms for ms, _ in runs]) for runs in processes])
+    result |= times(name, answers)
+    for kind in players:
         if kind != "local":
             counted = [answer["per_inference"] for turn in answers[kind] for answer in turn]
             mean = {field: statistics.mean(c[field] for c in counted) for field in counted[0]} if all(counted) else None
