@@ -80,8 +80,9 @@ pub struct Rejected {
 /// Rejections kept for whoever asks; of more, the latest.
 const MAX_REJECTED: usize = 16;
 
-/// A program that has repeated nothing in so many logs' worth of operators is looked at less often.
-const FRUITLESS_LOGS: u64 = 4;
+/// A program that has repeated nothing in so many logs' worth of operators is looked at less often. Two are four times the longest
+/// sequence.
+const FRUITLESS_LOGS: u64 = 2;
 
 /// Then the operators of one log in so many are recorded. A program whose inferences grow, as a language model's do, hardly
 /// pays for being looked at; one that begins to repeat itself is noticed a few seconds later.

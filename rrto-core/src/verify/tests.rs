@@ -144,6 +144,8 @@ fn what_left_the_log_is_rejected() {
         record(&mut recorder, &inference(20, &[&[other], &[other], &[other], &[other], &[other]]));
         record(&mut recorder, &inference(20, &[&[9], &[other]]));
         (0..70).for_each(|at| recorder.handle_operator(6, &launch(other, &[at, other]), false));
+        // So that it goes on being looked at.
+        recorder.handle_operator(6, &Operator::MemAlloc { bytes: 8 }, true);
     }
     assert_eq!(why(&mut recorder), Some(Rejection::LeftLog));
 }
