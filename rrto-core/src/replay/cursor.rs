@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::divergence::{CALLS_BEFORE, Divergence, Reason};
 use super::known::Known;
 use crate::operator::{Operator, Patch};
-use crate::wire::INLINE_PAYLOAD_BYTES;
 
 /// A run of a sequence, as far as it has been checked.
 #[derive(Debug)]
@@ -55,10 +54,14 @@ impl Cursor {
         self.known.operator(self.at)
     }
 
-    /// What comes next, if it is a copy to the host that is short enough to be asked for before it is called.
-    pub(super) fn upcoming_copy(&self) -> Option<&Operator> {
-        let is_short = |operator: &&Operator| matches!(operator, Operator::CopyOut { bytes, .. } if *bytes <= INLINE_PAYLOAD_BYTES);
-        self.expected().filter(is_short).filter(|_| self.known.copies_are_foreseen)
+    /// What comes next and its length, if it is a copy to the host that the program is sure to call.
+    pub(super) fn upcoming_copy(&self) -> Option<(&Operator, u64)> {
+        match self.expected() {
+            Some(operator @ Operator::CopyOut { bytes, .. }) if self.known.copies_are_foreseen => {
+                Some((operator, *bytes))
+            }
+            _ => None,
+        }
     }
 
     /// Goes one place on; gives that place, and whether a segment ends after it.

@@ -71,8 +71,8 @@ pub struct Checked<'a> {
     pub patch: Option<Patch>,
     /// What was checked up to here is to leave now.
     pub ends_segment: bool,
-    /// A short copy to the host comes next, which may be asked for already: [`Replay::upcoming`].
-    pub copy_is_next: bool,
+    /// The length of the copy to the host that comes next, if one does. It may be asked for already: [`Replay::upcoming`].
+    pub next_copy_bytes: Option<u64>,
 }
 
 /// What there is to tell the server of.
@@ -147,17 +147,17 @@ impl Replay {
         // At its end it stays: a longer sequence may go on from there.
         let Known { id, sequence, .. } = &**cursor.known();
         let ends_segment = ends_segment || operator.needs_answer();
-        let copy_is_next = cursor.upcoming_copy().is_some();
-        Step::Checked(Checked { id: *id, sequence, at, patch, ends_segment, copy_is_next })
+        let next_copy_bytes = cursor.upcoming_copy().map(|(_, bytes)| bytes);
+        Step::Checked(Checked { id: *id, sequence, at, patch, ends_segment, next_copy_bytes })
     }
 
-    /// The short copy to the host that comes next in the run of `lane`, to be asked for before it is called.
+    /// The copy to the host that comes next in the run of `lane`, to be asked for before it is called.
     pub fn upcoming(&self, lane: u32) -> Option<(Checked<'_>, &Operator)> {
         let cursor = self.lanes.get(&lane)?.cursor.as_ref()?;
-        let operator = cursor.upcoming_copy()?;
+        let (operator, _) = cursor.upcoming_copy()?;
         let Known { id, sequence, .. } = &**cursor.known();
         let (at, patch) = (cursor.at(), None);
-        let checked = Checked { id: *id, sequence, at, patch, ends_segment: true, copy_is_next: false };
+        let checked = Checked { id: *id, sequence, at, patch, ends_segment: true, next_copy_bytes: None };
         Some((checked, operator))
     }
 

@@ -16,8 +16,8 @@ mod registry;
 mod stack;
 mod storage;
 
-pub(crate) use registry::FoundAlive;
 pub use registry::{Contexts, Ended, Preference, PrimaryState, contexts};
+pub(crate) use stack::FoundAlive;
 pub use storage::Destructor;
 
 use std::num::NonZeroUsize;

@@ -13,7 +13,8 @@ use foldhash::fast::FixedState;
 use rrto_core::api::CuResult;
 
 use super::{
-    ContextHandle, stack,
+    ContextHandle,
+    stack::{self, FoundAlive},
     storage::{self, Destructor, Storage},
 };
 use crate::thread;
@@ -89,19 +90,6 @@ struct Context {
     /// By `Preference`.
     preferences: [u32; 2],
     storage: Storage,
-}
-
-/// A context that a thread has found alive.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FoundAlive {
-    epoch: u64,
-    context: Option<ContextHandle>,
-    id: u64,
-}
-
-impl FoundAlive {
-    /// None yet: there is no epoch 0.
-    pub(crate) const NONE: FoundAlive = FoundAlive { epoch: 0, context: None, id: 0 };
 }
 
 impl Contexts {

@@ -14,6 +14,19 @@ thread_local! {
     static STACK: RefCell<Vec<ContextHandle>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A context that a thread has found alive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoundAlive {
+    pub(super) epoch: u64,
+    pub(super) context: Option<ContextHandle>,
+    pub(super) id: u64,
+}
+
+impl FoundAlive {
+    /// None yet: there is no epoch 0.
+    pub(crate) const NONE: FoundAlive = FoundAlive { epoch: 0, context: None, id: 0 };
+}
+
 /// The context current to this thread, alive or not.
 #[inline]
 pub(super) fn current() -> Option<ContextHandle> {

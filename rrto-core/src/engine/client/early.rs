@@ -11,23 +11,32 @@
 
 use std::collections::BTreeSet;
 
+use super::Client;
 use crate::operator::{Operator, Outcome, SequenceId};
+use crate::replay::Step;
+use crate::wire::INLINE_PAYLOAD_BYTES;
+
+/// Whether a copy of so many bytes may be asked for early: they come with the answer, and are held until the program
+/// calls for them.
+pub(super) fn is_short(bytes: u64) -> bool {
+    bytes <= INLINE_PAYLOAD_BYTES
+}
 
 /// A copy that the program has not called yet.
 #[derive(Debug)]
-pub(super) struct Copy {
-    pub(super) number: u64,
-    pub(super) lane: u32,
-    pub(super) operator: Operator,
+struct Copy {
+    number: u64,
+    lane: u32,
+    operator: Operator,
     /// Of the run that it belongs to.
-    pub(super) sequence: SequenceId,
+    sequence: SequenceId,
     /// Its answer, if that has come.
-    pub(super) outcome: Option<Outcome>,
+    outcome: Option<Outcome>,
 }
 
 impl Copy {
     /// Whether this is the call of it.
-    pub(super) fn is(&self, lane: u32, operator: &Operator) -> bool {
+    fn is(&self, lane: u32, operator: &Operator) -> bool {
         self.lane == lane && self.operator == *operator
     }
 }
@@ -41,20 +50,6 @@ pub(super) struct Early {
 }
 
 impl Early {
-    pub(super) fn handle_asked(&mut self, copy: Copy) {
-        self.copy = Some(copy);
-    }
-
-    /// The one that the program has not called, if there is one.
-    pub(super) fn take(&mut self) -> Option<Copy> {
-        self.copy.take()
-    }
-
-    /// The program will not call the copy of this number.
-    pub(super) fn handle_unwanted(&mut self, number: u64) {
-        self.unwanted.insert(number);
-    }
-
     /// Whether this was the answer to a copy that the program has not called, and will not.
     pub(super) fn is_unwanted(&mut self, number: u64) -> bool {
         self.unwanted.remove(&number)
@@ -68,6 +63,57 @@ impl Early {
                 None
             }
             None => Some(outcome),
+        }
+    }
+}
+
+impl Client {
+    /// Asks for the copy to the host that `lane` is about to call.
+    pub(super) fn ask_early(&mut self, lane: u32) {
+        if self.answers.are_awaited() || self.outbox.is_full(0) {
+            return;
+        }
+        let Some((checked, operator)) = self.replay.upcoming(lane) else { return };
+        let (sequence, operator) = (checked.id, operator.clone());
+        let number = self.outbox.extend_span(checked, None);
+        self.answers.ask(number, operator.clone());
+        self.early.copy = Some(Copy { number, lane, operator, sequence, outcome: None });
+    }
+
+    /// The number of this operator, if it was asked for early. Whatever else it is, what was asked for is not wanted.
+    pub(super) fn take_early(&mut self, lane: u32, operator: &Operator) -> Option<u64> {
+        let copy = self.early.copy.take()?;
+        if !copy.is(lane, operator) {
+            self.give_up(lane, copy);
+            return None;
+        }
+        // Its sequence may have been retired meanwhile. It is what the program calls nevertheless.
+        if let Step::Recorded = self.replay.handle_operator(lane, operator) {
+            self.push_retired();
+        }
+        self.progress.handle_submitted(copy.number, operator);
+        if let Some(outcome) = copy.outcome {
+            self.show(copy.number, operator, outcome);
+        }
+        Some(copy.number)
+    }
+
+    /// The call of `lane` is answered in another way than with what was asked for.
+    pub(super) fn give_up_early(&mut self, lane: u32) {
+        if let Some(copy) = self.early.copy.take() {
+            self.give_up(lane, copy);
+        }
+    }
+
+    /// `lane` has called something else than this copy.
+    fn give_up(&mut self, lane: u32, copy: Copy) {
+        if copy.lane == lane {
+            self.replay.handle_astray(copy.sequence);
+        }
+        match copy.outcome {
+            None => drop(self.early.unwanted.insert(copy.number)),
+            Some(Err(result)) => self.note_failure(result, true),
+            Some(Ok(_)) => {}
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::wire::{
 };
 use answers::Answers;
 pub use channel::Channel;
-use early::{Copy, Early};
+use early::Early;
 use outbox::Outbox;
 pub use types::{ClientLimits, Delivery, Lost, Submitted};
 use watches::Watches;
@@ -179,7 +179,7 @@ impl Client {
         if let Some(deferred) = self.deferred.take() {
             if self.mode == Mode::Replay {
                 self.replay.handle_error(lane);
-                self.early.take().into_iter().for_each(|copy| self.give_up(lane, copy));
+                self.give_up_early(lane);
             }
             return Some(Err(deferred));
         }
@@ -197,10 +197,10 @@ impl Client {
     fn replay_or_send(&mut self, lane: u32, operator: Operator, payload: Option<Bytes>) -> u64 {
         match self.replay.handle_operator(lane, &operator) {
             Step::Checked(checked) => {
-                let copy_is_next = checked.copy_is_next;
+                let is_copy_near = checked.next_copy_bytes.is_some_and(early::is_short);
                 let number = self.outbox.extend_span(checked, payload);
                 self.note_submitted(number, operator.needs_answer(), &operator);
-                if copy_is_next {
+                if is_copy_near {
                     self.ask_early(lane);
                 }
                 number
@@ -215,48 +215,6 @@ impl Client {
     fn push_retired(&mut self) {
         while let Some(id) = self.replay.poll_retired() {
             self.outbox.push_retire(id);
-        }
-    }
-
-    /// Asks for the copy to the host that `lane` is about to call.
-    fn ask_early(&mut self, lane: u32) {
-        if self.answers.are_awaited() || self.outbox.is_full(0) {
-            return;
-        }
-        let Some((checked, operator)) = self.replay.upcoming(lane) else { return };
-        let (sequence, operator) = (checked.id, operator.clone());
-        let number = self.outbox.extend_span(checked, None);
-        self.answers.ask(number, operator.clone());
-        self.early.handle_asked(Copy { number, lane, operator, sequence, outcome: None });
-    }
-
-    /// The number of this operator, if it was asked for early. Whatever else it is, what was asked for is not wanted.
-    fn take_early(&mut self, lane: u32, operator: &Operator) -> Option<u64> {
-        let copy = self.early.take()?;
-        if !copy.is(lane, operator) {
-            self.give_up(lane, copy);
-            return None;
-        }
-        // Its sequence may have been retired meanwhile. It is what the program calls nevertheless.
-        if let Step::Recorded = self.replay.handle_operator(lane, operator) {
-            self.push_retired();
-        }
-        self.progress.handle_submitted(copy.number, operator);
-        if let Some(outcome) = copy.outcome {
-            self.show(copy.number, operator, outcome);
-        }
-        Some(copy.number)
-    }
-
-    /// `lane` has called something else than this copy.
-    fn give_up(&mut self, lane: u32, copy: Copy) {
-        if copy.lane == lane {
-            self.replay.handle_astray(copy.sequence);
-        }
-        match copy.outcome {
-            None => self.early.handle_unwanted(copy.number),
-            Some(Err(result)) => self.note_failure(result, true),
-            Some(Ok(_)) => {}
         }
     }
 
