@@ -31,6 +31,7 @@ const PAUSES: u32 = 32;
 #[derive(Debug)]
 pub(crate) struct Hot {
     has_spare_cores: bool,
+    /// How long it stays awake after a touch.
     hold: Duration,
     since: Instant,
     /// Nanoseconds after `since`.
