@@ -1,0 +1,129 @@
+//! Machine code that is never executed: what programs ask about it is read from its headers.
+
+use std::collections::HashMap;
+
+use rrto_core::api::{CuResult, FunctionAttribute};
+use rrto_core::engine::Payload;
+use rrto_core::image::unread::Kernels;
+use rrto_core::image::{Container, EntryKind, Kind, cubin};
+use rrto_core::operator::{Handle, KernelInfo, Outcome, Value};
+
+use crate::info::{CODE_VERSION, STATIC_SHARED_BYTES};
+
+/// Bytes of code that are kept, to see what kernels do not read of their parameters.
+const MAX_CODE_BYTES: usize = 256 << 20;
+
+/// A session's code.
+#[derive(Default)]
+pub(crate) struct Code {
+    images: HashMap<Handle, Vec<u8>>,
+    /// Modules and libraries.
+    loaded: HashMap<Handle, Loaded>,
+    /// The modules of libraries.
+    aliases: HashMap<Handle, Handle>,
+    functions: HashMap<Handle, KernelInfo>,
+    code_bytes: usize,
+}
+
+struct Loaded {
+    /// In the order of the image: cuBLAS goes by it.
+    names: Vec<String>,
+    params: HashMap<String, Params>,
+    unread: Kernels,
+}
+
+/// Offset and bytes of each parameter of a kernel.
+type Params = Vec<(u32, u32)>;
+
+impl Code {
+    pub(crate) fn append(&mut self, image: Handle, payload: Option<Payload>) -> Outcome {
+        let payload = payload.and_then(Payload::into_bytes).ok_or(CuResult::INVALID_VALUE)?;
+        self.images.entry(image).or_default().extend_from_slice(&payload);
+        Ok(Value::None)
+    }
+
+    pub(crate) fn load(&mut self, handle: Handle, image: Handle) -> Outcome {
+        let image = self.images.remove(&image).ok_or(CuResult::INVALID_IMAGE)?;
+        let unread = Kernels::of(&image, MAX_CODE_BYTES.saturating_sub(self.code_bytes));
+        self.code_bytes += unread.code_bytes();
+        let (mut names, mut params) = (Vec::new(), HashMap::new());
+        for (name, of_kernel) in kernels(&image) {
+            if params.insert(name.clone(), of_kernel).is_none() {
+                names.push(name);
+            }
+        }
+        self.loaded.insert(handle, Loaded { names, params, unread });
+        Ok(Value::None)
+    }
+
+    pub(crate) fn unload(&mut self, handle: Handle) -> Outcome {
+        if let Some(loaded) = self.loaded.remove(&handle) {
+            self.code_bytes = self.code_bytes.saturating_sub(loaded.unread.code_bytes());
+        }
+        Ok(Value::None)
+    }
+
+    pub(crate) fn module_of(&mut self, library: Handle, module: Handle) -> Outcome {
+        self.aliases.insert(module, library);
+        Ok(Value::None)
+    }
+
+    pub(crate) fn kernels(&self, library: Handle) -> Outcome {
+        Ok(Value::Names(self.of(library)?.names.clone()))
+    }
+
+    pub(crate) fn function(&mut self, owner: Handle, name: &str, handle: Handle) -> Outcome {
+        let loaded = self.of(owner)?;
+        let params = loaded.params.get(name).ok_or(CuResult::NOT_FOUND)?.clone();
+        let info = KernelInfo { params, attributes: attributes(), unread: loaded.unread.leftovers(name) };
+        self.functions.insert(handle, info.clone());
+        Ok(Value::Kernel(info))
+    }
+
+    pub(crate) fn set_attribute(&mut self, function: Handle, attribute: u32, value: i32) -> Outcome {
+        let info = self.functions.get_mut(&function).ok_or(CuResult::INVALID_HANDLE)?;
+        let slot = info.attributes.get_mut(attribute as usize).ok_or(CuResult::INVALID_VALUE)?;
+        *slot = Some(value);
+        Ok(Value::Kernel(info.clone()))
+    }
+
+    fn of(&self, owner: Handle) -> Result<&Loaded, CuResult> {
+        let owner = self.aliases.get(&owner).unwrap_or(&owner);
+        self.loaded.get(owner).ok_or(CuResult::INVALID_HANDLE)
+    }
+}
+
+/// The kernels of an image, in its order.
+fn kernels(image: &[u8]) -> Vec<(String, Params)> {
+    let mut all = Vec::new();
+    let mut add = |cubin: &[u8]| {
+        for kernel in cubin::kernels(cubin).unwrap_or_default() {
+            let params = kernel.params.iter().map(|param| (param.offset, param.bytes)).collect();
+            all.push((kernel.name.to_owned(), params));
+        }
+    };
+    match Kind::of(image) {
+        Kind::Cubin => add(image),
+        Kind::Container => {
+            let entries = Container::parse(image).map(|container| container.entries());
+            let cubins =
+                entries.into_iter().flatten().flatten().filter(|entry| entry.kind == EntryKind::Cubin);
+            cubins.filter_map(|entry| entry.image().ok()).for_each(|cubin| add(&cubin));
+        }
+        Kind::Ptx => {}
+    }
+    all
+}
+
+/// A kernel of moderate size.
+fn attributes() -> Vec<Option<i32>> {
+    let attribute = |attribute: &FunctionAttribute| match *attribute {
+        FunctionAttribute::MAX_THREADS_PER_BLOCK => 1024,
+        FunctionAttribute::NUM_REGS => 40,
+        FunctionAttribute::PTX_VERSION | FunctionAttribute::BINARY_VERSION => CODE_VERSION,
+        FunctionAttribute::MAX_DYNAMIC_SHARED_SIZE_BYTES => STATIC_SHARED_BYTES,
+        FunctionAttribute::PREFERRED_SHARED_MEMORY_CARVEOUT => -1,
+        _ => 0,
+    };
+    FunctionAttribute::ALL.iter().map(|a| Some(attribute(a))).collect()
+}
