@@ -1,12 +1,12 @@
 //! Where the runs of a sequence are cut into segments.
 //!
 //! A segment's Advance leaves when its last operator has been checked, so the device's work starts one segment after
-//! the program's, and after the program's last call one segment is still to be sent and executed: the first and the last
-//! are short. A device that is about as fast as the program would wait for every long one between them, so these are
-//! alike.
+//! the program's, and after the program's last call one segment is still to be sent and executed: the first is short, and the
+//! last is the last kernel and the copy of its output. A device that is about as fast as the program would wait for every
+//! long one between them, so these are alike.
 //!
-//! On a link with a delay neither matters beside the delay, and every message takes its time on the air: short sequences
-//! then have few segments.
+//! On a link with a delay every message takes its time on the air, and most of what the device does is done while messages are
+//! on their way: short sequences then have few segments, or one.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ pub const NEAR: Duration = Duration::from_millis(1);
 /// How many times as long as the first and the last segment one in the middle is.
 const LONGEST: u32 = 3;
 
-/// Operators of a segment more at the very end, where the server is near: the last kernel and the copy of its output. The program waits for
-/// all of the last segment, and there a message takes less than a few kernels do.
+/// Operators of a segment more at the very end: the last kernel and the copy of its output. The program waits for all of the last
+/// segment, however long messages take; this one leaves together with the one before it, or soon after.
 const OPERATORS_AT_THE_END: u32 = 2;
 
 /// Whether the server is near, as far as that is known.
@@ -41,7 +41,7 @@ pub(super) fn is_near(round_trip: Option<Duration>) -> bool {
 pub(super) fn ends(operators: u32, round_trip: Option<Duration>) -> Box<[u32]> {
     let is_near = is_near(round_trip);
     let each = if is_near { OPERATORS_PER_SEGMENT } else { OPERATORS_PER_SEGMENT_FAR };
-    let count = (operators / each).clamp(1, MOST_SEGMENTS - u32::from(is_near));
+    let count = (operators / each).clamp(1, MOST_SEGMENTS - 1);
     let weights = (0..count).map(|index| (index + 1).min(count - index).min(LONGEST));
     let all: u32 = weights.clone().sum();
     let sums = weights.scan(0, |sum, weight| {
@@ -51,7 +51,7 @@ pub(super) fn ends(operators: u32, round_trip: Option<Duration>) -> Box<[u32]> {
     let mut ends: Vec<u32> =
         sums.map(|sum| (u64::from(operators) * u64::from(sum) / u64::from(all)) as u32).collect();
     let last_but_one = ends.iter().rev().nth(1).copied().unwrap_or(0);
-    if is_near && operators - last_but_one >= 2 * OPERATORS_AT_THE_END {
+    if (is_near || count > 1) && operators - last_but_one >= 2 * OPERATORS_AT_THE_END {
         ends.insert(ends.len() - 1, operators - OPERATORS_AT_THE_END);
     }
     ends.into()
@@ -76,12 +76,7 @@ mod tests {
             let longest = middle.iter().max().copied().unwrap_or(0);
             // To within the rounding of a place.
             assert!(longest <= LONGEST * (first + 1), "{operators}: {lengths:?}");
-            if is_near(round_trip) {
-                assert!(*last < 2 * OPERATORS_AT_THE_END, "{operators}: {lengths:?}");
-            } else {
-                assert!(first.abs_diff(*last) <= 1, "{operators}: {lengths:?}");
-                assert!(middle.iter().all(|length| length + 1 >= *first), "{operators}: {lengths:?}");
-            }
+            assert!(*last < 2 * OPERATORS_AT_THE_END, "{operators}: {lengths:?}");
         }
     }
 }
