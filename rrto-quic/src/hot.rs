@@ -1,10 +1,13 @@
 //! Threads that stay awake while an answer is close.
 //!
 //! A thread that sleeps until a packet comes is back at work some 50 us later, on virtual machines 100, and an answer
-//! passes four of them: both sides' transport threads, and on the client the program's. On a wireless link
-//! that is nothing; where the server is near it is a tenth of an inference. So there, for a short time after something was
+//! passes four of them: both sides' transport threads, and on the client the program's. Where the server is near that is a
+//! tenth of an inference. So there, for a short time after something was
 //! sent or has come, they look for what comes next without a pause. A local program does the same: `cudaStreamSynchronize` spins
 //! until the device has finished (CUDA driver API, `CU_CTX_SCHED_AUTO`).
+//!
+//! A robot behind a wireless link keeps its cores and its battery for itself: beside the delay its own part is nothing. Of the
+//! server's threads an inference meets as many, and some milliseconds of a server's core are cheap: [`SERVER_REACH`].
 //!
 //! Such a thread also need not be woken: whoever has something for one of its tasks leaves word, which costs no system call.
 //!
@@ -14,11 +17,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rrto_core::replay::NEAR;
 use tokio::sync::Notify;
 
 /// How long to stay awake: as long as the device works at most inferences.
 const HOLD: Duration = Duration::from_millis(2);
+
+/// How far away a robot is for which the server's thread stays awake: what its wake-ups add, 0.1 to 0.2 ms, is a hundredth of
+/// an inference there.
+pub(crate) const SERVER_REACH: Duration = Duration::from_millis(20);
 
 /// With fewer cores the threads that stay awake take them from those that have something to do.
 const MIN_CORES: usize = 6;
@@ -31,6 +37,8 @@ const PAUSES: u32 = 32;
 #[derive(Debug)]
 pub(crate) struct Hot {
     has_spare_cores: bool,
+    /// A touch counts if the other side is not so far away.
+    reach: Duration,
     /// How long it stays awake after a touch.
     hold: Duration,
     since: Instant,
@@ -46,15 +54,16 @@ pub(crate) struct Hot {
 }
 
 impl Hot {
-    /// That of this machine.
-    pub(crate) fn new() -> Self {
+    /// A thread of this machine, for other sides that are not `reach` away.
+    pub(crate) fn new(reach: Duration) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::on(cores, HOLD)
+        Self::on(cores, reach, HOLD)
     }
 
-    fn on(cores: usize, hold: Duration) -> Self {
+    fn on(cores: usize, reach: Duration, hold: Duration) -> Self {
         Hot {
             has_spare_cores: cores >= MIN_CORES,
+            reach,
             hold,
             since: Instant::now(),
             until: AtomicU64::new(0),
@@ -67,7 +76,7 @@ impl Hot {
 
     /// Something passes between this and another side that is so far away: if that is near, more is about to come.
     pub(crate) fn touch(&self, round_trip: Duration) {
-        if !self.has_spare_cores || round_trip >= NEAR {
+        if !self.has_spare_cores || round_trip >= self.reach {
             return;
         }
         self.until.store(self.now().saturating_add(nanos(self.hold)), Ordering::Release);
@@ -150,12 +159,14 @@ mod tests {
 
     use super::*;
 
+    const REACH: Duration = Duration::from_millis(1);
+
     #[test]
     fn only_a_machine_with_spare_cores_stays_awake_and_only_for_somebody_near() {
         for (cores, round_trip, is_awake) in
-            [(MIN_CORES, NEAR / 2, true), (MIN_CORES, NEAR, false), (MIN_CORES - 1, Duration::ZERO, false)]
+            [(MIN_CORES, REACH / 2, true), (MIN_CORES, REACH, false), (MIN_CORES - 1, Duration::ZERO, false)]
         {
-            let hot = Hot::on(cores, HOLD);
+            let hot = Hot::on(cores, REACH, HOLD);
             assert!(!hot.is_awake());
             hot.touch(round_trip);
             // Not whether it is: the test may be slow.
@@ -165,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_wakes_up_at_a_touch_runs_the_others_and_falls_asleep_again() {
-        let hot = Arc::new(Hot::on(MIN_CORES, HOLD));
+        let hot = Arc::new(Hot::on(MIN_CORES, REACH, HOLD));
         let awake = hot.clone();
         let task = tokio::spawn(async move { awake.keep_awake().await });
         for _ in 0..3 {
@@ -183,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_word_is_passed_on_whether_it_sleeps_or_not() {
-        let hot = Arc::new(Hot::on(MIN_CORES, Duration::from_micros(20)));
+        let hot = Arc::new(Hot::on(MIN_CORES, REACH, Duration::from_micros(20)));
         let (task, passed) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
         let (awake, notified, count) = (hot.clone(), task.clone(), passed.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rrto_core::engine::client::Channel;
 use rrto_core::engine::{Client, Lost};
+use rrto_core::replay::NEAR;
 use tokio::sync::Notify;
 
 use super::carried::Carried;
@@ -115,7 +116,7 @@ impl Shared {
             news: Arc::new(Notify::new()),
             resting: AtomicBool::new(false),
             announced: AtomicU64::new(0),
-            hot: Hot::new(),
+            hot: Hot::new(NEAR),
             sticky: AtomicU32::new(0),
             counters: Counters::default(),
             memory,

@@ -291,7 +291,7 @@ async fn run(
     let incoming = async {
         tokio::select! {
             ended = take_control(attached, connection, recv) => ended,
-            ended = take_bulk(connection, |stream| take_payload(shared.clone(), stream)) => ended,
+            ended = take_bulk(connection, |stream| take_payload(shared.clone(), connection.clone(), stream)) => ended,
         }
     };
     let outgoing = async {
@@ -410,7 +410,11 @@ async fn take_control(
     }
 }
 
-async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(), StreamError> {
+async fn take_payload(
+    shared: Arc<Shared>,
+    connection: Connection,
+    mut stream: RecvStream,
+) -> Result<(), StreamError> {
     let header = read_bulk_header(&mut stream).await?;
     {
         let state = shared.lock();
@@ -431,6 +435,7 @@ async fn take_payload(shared: Arc<Shared>, mut stream: RecvStream) -> Result<(),
         }
         None => keep_payload(&mut stream, &header).await?.into(),
     };
+    shared.hot.touch(connection.rtt());
     shared.bytes_up.fetch_add(header.bytes, Ordering::Relaxed);
     shared.lock().engine.handle_payload(header.number, payload)?;
     shared.announce_arrival();

@@ -13,7 +13,7 @@ use super::registry::Registry;
 use super::{Gate, ServeConfig, ServeError, connection};
 use crate::coding::Coding;
 use crate::congestion::Congestion;
-use crate::hot::Hot;
+use crate::hot::{Hot, SERVER_REACH};
 use crate::relay::{RelayAddress, Relayed};
 use crate::system::{OperatingSystem, System};
 use crate::transport;
@@ -82,7 +82,7 @@ impl Listener {
     /// Serves until `shutdown` is ready; then tells every session and waits a moment for them to be told.
     pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
         let places = Arc::new(Places::new(self.max_connections));
-        let hot = Arc::new(Hot::new());
+        let hot = Arc::new(Hot::new(SERVER_REACH));
         let awake = hot.clone();
         let awake = tokio::spawn(async move { awake.keep_awake().await });
         let mut next_id = 0;

@@ -96,12 +96,18 @@ pub(super) fn new_token() -> Result<SessionToken, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hot::Hot;
+    use crate::hot::{Hot, SERVER_REACH};
 
     fn session(robot: &str) -> Arc<Shared> {
         let peer = ([127, 0, 0, 1], 1).into();
         let token = new_token().unwrap();
-        Arc::new(Shared::new(1, (robot.into(), peer), token, Default::default(), Arc::new(Hot::new())))
+        Arc::new(Shared::new(
+            1,
+            (robot.into(), peer),
+            token,
+            Default::default(),
+            Arc::new(Hot::new(SERVER_REACH)),
+        ))
     }
 
     #[test]
