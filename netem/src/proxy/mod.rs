@@ -2,7 +2,7 @@
 //!
 //! Clients send to the link's address, and each client address gets a socket of its own towards the server, so that the
 //! server tells clients apart. One thread moves all datagrams of both ways, in batches (GRO and GSO where the kernel has
-//! them), and sleeps in `ppoll` until the next is due. ECN marks pass through.
+//! them). Between two it sleeps in `ppoll`, or stays awake on a machine with processors to spare. ECN marks pass through.
 //!
 //! What happens to a datagram is [`crate::link`]'s to decide; the proxy only carries it out. It uses bounded memory:
 //! at most [`MAX_FLOWS`] clients, [`MAX_HELD_BYTES`] a direction.
