@@ -7,6 +7,7 @@ mod bars;
 mod certificates;
 mod copies;
 mod harness;
+mod inferences;
 mod interop;
 mod network;
 mod outages;
