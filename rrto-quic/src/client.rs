@@ -12,14 +12,14 @@ mod supervisor;
 mod transport_thread;
 
 use std::net::ToSocketAddrs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::engine::{ClientLimits, Lost, Submitted};
-use rrto_core::operator::{Operator, Outcome, Value};
+use rrto_core::operator::{LaunchCall, Operator, Outcome, Value};
 use rrto_core::replay::{Divergence, ReplayStatistics};
 use rrto_core::wire::{Mode, Welcome};
 
@@ -198,11 +198,21 @@ impl Link {
     pub fn submit(
         &self,
         lane: u32,
+        operator: Operator,
+        payload: Option<Bytes>,
+        register: impl FnOnce(u64),
+    ) -> Submission {
+        self.submit_in(self.shared.lock(), lane, operator, payload, register)
+    }
+
+    fn submit_in(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        lane: u32,
         mut operator: Operator,
         mut payload: Option<Bytes>,
         register: impl FnOnce(u64),
     ) -> Submission {
-        let mut state = self.shared.lock();
         loop {
             let submission = match state.engine.handle_submit(lane, operator, payload) {
                 Submitted::Answered(outcome) => Submission::Answered(outcome),
@@ -225,6 +235,17 @@ impl Link {
             self.shared.wake_writer_for_output(&mut state);
             return submission;
         }
+    }
+
+    /// Hands a launch to the engine, as [`Link::submit`] does with its operator; for less, where it is the next one of a run that is
+    /// replayed.
+    pub fn launch(&self, lane: u32, launch: &LaunchCall<'_>) -> Submission {
+        let mut state = self.shared.lock();
+        if state.engine.handle_next_launch(lane, launch).is_none() {
+            return self.submit_in(state, lane, Operator::Launch(launch.to_launch()), None, |_| {});
+        }
+        self.shared.wake_writer_for_output(&mut state);
+        Submission::Queued
     }
 
     /// Waits for an awaited operator's outcome. Ends with [`CuResult::DEVICE_UNAVAILABLE`] when the connection is lost,

@@ -67,7 +67,7 @@ impl Progress {
             // The stream's work goes on after its handle is gone; it counts as the legacy stream's from then on.
             Operator::StreamDestroy { stream } => {
                 if self.streams.remove(stream).is_some_and(|gone| !gone.settled()) {
-                    self.work(Handle::LEGACY_STREAM, number);
+                    self.handle_work(Handle::LEGACY_STREAM, number);
                 }
             }
             Operator::EventRecord { event, stream, .. } => {
@@ -80,10 +80,10 @@ impl Progress {
             }
             // Not only a completion but work too, until its bytes have been delivered: the program may have submitted
             // it without waiting, and a synchronisation is how it waits.
-            Operator::CopyOut { stream, .. } => self.work(*stream, number),
+            Operator::CopyOut { stream, .. } => self.handle_work(*stream, number),
             other => {
                 if let StreamEffect::Work(stream) = other.stream_effect() {
-                    self.work(stream, number);
+                    self.handle_work(stream, number);
                 }
             }
         }
@@ -93,11 +93,12 @@ impl Progress {
     /// follow it there come after each other.
     fn join(&mut self, stream: Handle, number: u64) {
         if stream == Handle::LEGACY_STREAM && !self.stream_settled(stream) {
-            self.work(stream, number);
+            self.handle_work(stream, number);
         }
     }
 
-    fn work(&mut self, stream: Handle, number: u64) {
+    /// Notes work of `stream` that was submitted under `number`.
+    pub(super) fn handle_work(&mut self, stream: Handle, number: u64) {
         if let Some(stream) = self.streams.get_mut(&stream) {
             stream.last_work = number;
         }

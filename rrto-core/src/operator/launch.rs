@@ -51,7 +51,62 @@ pub struct Launch {
     pub params: Bytes,
 }
 
+/// A launch that is no operator yet: what a program passes, with its parameter block in memory that is not the launch's own. In
+/// the midst of a replayed run it never becomes one.
+#[derive(Clone, Copy, Debug)]
+pub struct LaunchCall<'a> {
+    /// The kernel.
+    pub function: Handle,
+    /// Grid, block and shared memory.
+    pub geometry: Geometry,
+    /// Where it is ordered.
+    pub stream: Handle,
+    /// All blocks must be resident together.
+    pub cooperative: bool,
+    /// Launch attributes.
+    pub attributes: &'a [LaunchAttribute],
+    /// The packed parameter block.
+    pub params: &'a [u8],
+}
+
+impl LaunchCall<'_> {
+    /// Whether this is a call of `launch`.
+    #[inline]
+    pub fn is(&self, launch: &Launch) -> bool {
+        self.function == launch.function
+            && self.geometry == launch.geometry
+            && self.stream == launch.stream
+            && self.cooperative == launch.cooperative
+            && self.params == launch.params
+            && self.attributes == launch.attributes
+    }
+
+    /// The launch, with memory of its own.
+    pub fn to_launch(&self) -> Launch {
+        Launch {
+            function: self.function,
+            geometry: self.geometry,
+            stream: self.stream,
+            cooperative: self.cooperative,
+            attributes: self.attributes.to_vec(),
+            params: Bytes::copy_from_slice(self.params),
+        }
+    }
+}
+
 impl Launch {
+    /// The call of it.
+    pub fn as_call(&self) -> LaunchCall<'_> {
+        LaunchCall {
+            function: self.function,
+            geometry: self.geometry,
+            stream: self.stream,
+            cooperative: self.cooperative,
+            attributes: &self.attributes,
+            params: &self.params,
+        }
+    }
+
     pub(super) fn check_limits(&self) -> Result<(), &'static str> {
         if self.params.len() > MAX_PARAM_BYTES {
             return Err("a parameter block is longer than MAX_PARAM_BYTES");

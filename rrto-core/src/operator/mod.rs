@@ -18,7 +18,8 @@ mod value;
 use serde::{Deserialize, Serialize};
 
 pub use launch::{
-    Geometry, LAUNCH_ATTRIBUTE_VALUE_BYTES, Launch, LaunchAttribute, MAX_LAUNCH_ATTRIBUTES, MAX_PARAM_BYTES,
+    Geometry, LAUNCH_ATTRIBUTE_VALUE_BYTES, Launch, LaunchAttribute, LaunchCall, MAX_LAUNCH_ATTRIBUTES,
+    MAX_PARAM_BYTES,
 };
 pub use sequence::{
     Edit, MAX_PATCH_EDITS, MAX_SEQUENCE_BYTES, MAX_SEQUENCE_OPERATORS, MAX_SEQUENCES, MAX_SEQUENCES_BYTES,

@@ -35,7 +35,7 @@ pub use divergence::{Divergence, Reason};
 pub use segments::NEAR;
 pub use statistics::{ReplayStatistics, SequenceStatistics};
 
-use crate::operator::{MAX_SEQUENCES, Operator, Patch, Sequence, SequenceId, Value};
+use crate::operator::{LaunchCall, MAX_SEQUENCES, Operator, Patch, Sequence, SequenceId, Value};
 use crate::search::{self, MIN_CUT};
 use crate::verify::{Found, Recorder};
 use cursor::Cursor;
@@ -132,9 +132,24 @@ impl Replay {
             self.record(lane, operator);
             return Step::Recorded;
         };
-        let Some(Lane { cursor: Some(cursor), .. }) = self.lanes.get_mut(&lane) else {
-            return Step::Recorded;
-        };
+        match self.pass(lane, patch, operator.needs_answer()) {
+            Some(checked) => Step::Checked(checked),
+            None => Step::Recorded,
+        }
+    }
+
+    /// `lane` is about to launch a kernel: like [`Replay::handle_operator`], if this is the very launch that comes next in its run.
+    /// Otherwise `None`, and nothing has happened.
+    pub fn handle_next_launch(&mut self, lane: u32, launch: &LaunchCall<'_>) -> Option<Checked<'_>> {
+        match self.lanes.get(&lane)?.cursor.as_ref()?.expected()? {
+            Operator::Launch(expected) if launch.is(expected) => self.pass(lane, None, false),
+            _ => None,
+        }
+    }
+
+    /// What comes next in the run of `lane` is called, with this patch; `None` if it is in no run.
+    fn pass(&mut self, lane: u32, patch: Option<Patch>, needs_answer: bool) -> Option<Checked<'_>> {
+        let cursor = self.lanes.get_mut(&lane)?.cursor.as_mut()?;
         self.totals.replayed_operators += 1;
         self.totals.patched_operators += u64::from(patch.is_some());
         let (at, ends_segment) = cursor.pass();
@@ -146,9 +161,9 @@ impl Replay {
         }
         // At its end it stays: a longer sequence may go on from there.
         let Known { id, sequence, .. } = &**cursor.known();
-        let ends_segment = ends_segment || operator.needs_answer();
+        let ends_segment = ends_segment || needs_answer;
         let next_copy_bytes = cursor.upcoming_copy().map(|(_, bytes)| bytes);
-        Step::Checked(Checked { id: *id, sequence, at, patch, ends_segment, next_copy_bytes })
+        Some(Checked { id: *id, sequence, at, patch, ends_segment, next_copy_bytes })
     }
 
     /// The copy to the host that comes next in the run of `lane`, to be asked for before it is called.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 pub use device::{FakeDevice, Manner, kernel, launch};
-pub use program::{Call, Script, Trace};
+pub use program::{Call, Launches, Script, Trace};
 
 use crate::api::CuResult;
 use crate::engine::server::Greeting;

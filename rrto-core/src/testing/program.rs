@@ -41,11 +41,25 @@ pub struct Trace {
     pub history: u64,
 }
 
+/// How a program's launches are given to the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Launches {
+    /// Each may be the next of a run; as an operator if it is not.
+    Asked,
+    /// As operators.
+    Submitted,
+    /// One like this, one like that.
+    #[default]
+    InTurns,
+}
+
 /// A program that runs on a pair of engines. Nothing moves over the link but when the program waits.
 #[derive(Debug)]
 pub struct Script {
     /// The engines.
     pub pair: Pair,
+    /// How launches are given to the client.
+    pub launches: Launches,
     /// Waits for an answer that was not there yet.
     pub round_trips: u64,
     /// The number of each call, if it has one, and what it returned if that is known.
@@ -56,7 +70,7 @@ impl Script {
     /// A program that has yet to call, on a device with so much memory.
     pub fn new(mode: Mode, device_bytes: usize) -> Self {
         let pair = Pair::new(mode, ClientLimits::default(), FakeDevice::new(device_bytes));
-        Script { pair, round_trips: 0, calls: Vec::new() }
+        Script { pair, launches: Launches::default(), round_trips: 0, calls: Vec::new() }
     }
 
     /// Runs all of `calls` and ends; gives what there was to see.
@@ -84,6 +98,16 @@ impl Script {
 
     fn submit(&mut self, call: &Call) -> (Option<u64>, Option<Outcome>) {
         let client = &mut self.pair.client;
+        let is_asked = match self.launches {
+            Launches::Asked => true,
+            Launches::Submitted => false,
+            Launches::InTurns => self.calls.len().is_multiple_of(2),
+        };
+        if let (Operator::Launch(launch), true) = (&call.operator, is_asked)
+            && client.handle_next_launch(call.lane, &launch.as_call()).is_some()
+        {
+            return (None, Some(Ok(Value::None)));
+        }
         match client.handle_submit(call.lane, call.operator.clone(), call.payload.clone()) {
             Submitted::Answered(outcome) => (None, Some(outcome)),
             Submitted::Queued(_) => (None, Some(Ok(Value::None))),

@@ -5,7 +5,7 @@ use std::fmt;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use rrto_core::operator::Operator;
-use rrto_core::testing::{Call, Manner, Script, Trace, kernel, launch};
+use rrto_core::testing::{Call, Launches, Manner, Script, Trace, kernel, launch};
 use rrto_core::wire::Mode;
 
 use crate::model::{MEMORY_BYTES, copy_in, setup};
@@ -233,6 +233,20 @@ proptest! {
         let percall = Script::run(Mode::Percall, MEMORY_BYTES, &calls);
         for mode in [Mode::Pipeline, Mode::Replay] {
             prop_assert_eq!(difference(&Script::run(mode, MEMORY_BYTES, &calls), &percall), None, "{}", mode);
+        }
+    }
+
+    #[test]
+    fn a_launch_that_never_becomes_an_operator_is_sent_like_one(Program(calls) in any_program(true)) {
+        let run = |mode, launches| {
+            let mut script = Script::new(mode, MEMORY_BYTES);
+            script.launches = launches;
+            calls.iter().for_each(|call| script.call(call));
+            let statistics = script.pair.client.replay_statistics();
+            (script.pair.carried, script.round_trips, statistics, script.end())
+        };
+        for mode in [Mode::Percall, Mode::Pipeline, Mode::Replay] {
+            prop_assert_eq!(run(mode, Launches::Asked), run(mode, Launches::Submitted), "{}", mode);
         }
     }
 

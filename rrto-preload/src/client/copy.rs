@@ -137,7 +137,7 @@ impl Call<'_> {
         claimed: bool,
     ) -> Result<Option<u64>, CuResult> {
         let operator = Operator::CopyOut { src: src + offset, bytes, stream };
-        self.order(&operator)?;
+        self.order(operator.work_stream())?;
         let to = destination.piece(offset as usize, bytes as usize);
         let deliveries = &self.client.deliveries;
         let mut expect = |number| deliveries.expect(number, to.clone(), stream, claimed);

@@ -138,10 +138,10 @@ impl State {
 }
 
 impl Call<'_> {
-    /// Sends what has to come before `operator`, which is about to be sent.
+    /// Sends what has to come before an operator that is about to be sent, by the stream that it works on.
     #[inline]
-    pub(super) fn order(&self, operator: &Operator) -> Result<(), CuResult> {
-        match operator.work_stream() {
+    pub(super) fn order(&self, work_stream: Option<Handle>) -> Result<(), CuResult> {
+        match work_stream {
             Some(stream) if self.client.fences.clear.load(Ordering::Acquire) != stream.0 + 1 => {
                 self.order_stream(stream)
             }

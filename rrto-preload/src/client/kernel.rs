@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::image::unread::Leftovers;
 use rrto_core::operator::{Geometry, Handle, KernelInfo, LaunchAttribute, Operator, Value};
+use smallvec::SmallVec;
 
 use super::{Call, Client, answer, device, handles};
 
@@ -33,9 +34,16 @@ pub(crate) struct Kernel {
     owner: Owner,
     /// The program is given its address, so it lives as long as any version of the kernel.
     name: Arc<CStr>,
-    info: KernelInfo,
+    /// Of those that a launch looks at, which finds them with the kernel.
+    params: SmallVec<[(u32, u32); PARAMS_INLINE]>,
     launch_limits: LaunchLimits,
+    /// All else.
+    attributes: Vec<Option<i32>>,
+    unread: Leftovers,
 }
+
+/// An elementwise kernel of PyTorch has a number, a functor and an array of pointers, others a few more.
+const PARAMS_INLINE: usize = 6;
 
 /// What every launch of a kernel is held against.
 #[derive(Debug)]
@@ -48,12 +56,13 @@ pub(super) struct LaunchLimits {
 
 impl Kernel {
     fn new(owner: Owner, name: Arc<CStr>, info: KernelInfo) -> Self {
-        let limit = |attribute| device::limit(value(&info, attribute));
+        let KernelInfo { params, attributes, unread } = info;
+        let limit = |attribute| device::limit(value(&attributes, attribute));
         let launch_limits = LaunchLimits {
             block_threads: limit(FunctionAttribute::MAX_THREADS_PER_BLOCK),
             shared_bytes: limit(FunctionAttribute::MAX_DYNAMIC_SHARED_SIZE_BYTES),
         };
-        Kernel { owner, name, info, launch_limits }
+        Kernel { owner, name, params: params.into(), launch_limits, attributes, unread }
     }
 
     /// Where its code is.
@@ -68,17 +77,17 @@ impl Kernel {
 
     /// Offset and size in bytes of each parameter.
     pub(crate) fn params(&self) -> &[(u32, u32)] {
-        &self.info.params
+        &self.params
     }
 
     /// What it does not read of its parameter block.
     pub(crate) fn unread(&self) -> &Leftovers {
-        &self.info.unread
+        &self.unread
     }
 
     /// cuFuncGetAttribute.
     pub(crate) fn attribute(&self, attribute: FunctionAttribute) -> Result<i32, CuResult> {
-        value(&self.info, attribute).ok_or(CuResult::INVALID_VALUE)
+        value(&self.attributes, attribute).ok_or(CuResult::INVALID_VALUE)
     }
 
     /// What every launch is held against.
@@ -88,8 +97,8 @@ impl Kernel {
     }
 }
 
-fn value(info: &KernelInfo, attribute: FunctionAttribute) -> Option<i32> {
-    info.attributes.get(usize::try_from(attribute.0).ok()?).copied().flatten()
+fn value(attributes: &[Option<i32>], attribute: FunctionAttribute) -> Option<i32> {
+    attributes.get(usize::try_from(attribute.0).ok()?).copied().flatten()
 }
 
 impl Client {

@@ -1,13 +1,10 @@
 //! Kernel launches.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::operator::{Geometry, Handle, Launch, LaunchAttribute, Operator};
+use rrto_core::operator::{Geometry, Handle, LaunchAttribute, LaunchCall};
 
 use super::{Call, Kernel, done, handles};
-use crate::marshal::{Extra, Params};
+use crate::marshal::{Extra, ParamBlock, Params};
 
 /// A kernel's arguments, in either of the two forms.
 #[derive(Clone, Copy)]
@@ -19,12 +16,12 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// The kernel's parameter block.
-    fn block(&self, kernel: &Kernel) -> Result<Bytes, CuResult> {
+    /// Puts the kernel's parameter block into the empty `block`.
+    fn put(&self, kernel: &Kernel, block: &mut ParamBlock) -> Result<(), CuResult> {
         match (self.params.is_null(), self.extra.is_null()) {
-            (true, false) => self.extra.block(kernel.unread()),
+            (true, false) => self.extra.copy(kernel.unread(), block),
             (false, false) => Err(CuResult::INVALID_VALUE),
-            _ => self.params.pack(kernel.params(), kernel.unread()),
+            _ => self.params.pack(kernel.params(), kernel.unread(), block),
         }
     }
 }
@@ -49,14 +46,16 @@ impl Call<'_> {
         manner: Manner,
     ) -> Result<(), CuResult> {
         let function = handles::handle(function)?;
-        let checked = |kernel: &Arc<Kernel>| {
+        let mut params = ParamBlock::new();
+        self.client.kernels.look(function, |kernel| {
             self.check_geometry(kernel, &geometry)?;
-            arguments.block(kernel)
-        };
-        let params = self.client.kernels.look(function, checked)??;
+            arguments.put(kernel, &mut params)
+        })??;
+        self.order(Some(stream))?;
         let Manner { cooperative, attributes } = manner;
-        let launch = Launch { function, geometry, stream, cooperative, attributes, params };
-        self.send(Operator::Launch(launch)).map(done)
+        let (attributes, params) = (&attributes[..], &params[..]);
+        let launch = LaunchCall { function, geometry, stream, cooperative, attributes, params };
+        self.outcome(self.client.remote.launch(self.lane, &launch)).map(done)
     }
 
     /// What the driver checks at once.

@@ -169,8 +169,13 @@ impl Call<'_> {
     }
 
     fn send_with(&self, operator: Operator, payload: Option<Bytes>) -> Result<Value, CuResult> {
-        self.order(&operator)?;
-        match self.client.remote.submit(self.lane, operator, payload, &mut |_| {}) {
+        self.order(operator.work_stream())?;
+        self.outcome(self.client.remote.submit(self.lane, operator, payload, &mut |_| {}))
+    }
+
+    /// What a submission comes to, once that is known.
+    fn outcome(&self, submission: Submission) -> Result<Value, CuResult> {
+        match submission {
             Submission::Queued => Ok(Value::None),
             Submission::Awaits(number) => self.wait(number),
             Submission::Answered(outcome) => outcome.map_err(|error| self.client.explained(error)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rrto_core::api::CuResult;
-use rrto_core::operator::{Operator, Outcome};
+use rrto_core::operator::{LaunchCall, Operator, Outcome};
 use rrto_core::replay::{Divergence, ReplayStatistics};
 use rrto_quic::{Link, LinkStatistics, Submission};
 
@@ -21,6 +21,11 @@ pub(crate) trait Remote: Send + Sync {
         payload: Option<Bytes>,
         register: &mut dyn FnMut(u64),
     ) -> Submission;
+
+    /// Takes a launch, as `submit` takes its operator.
+    fn launch(&self, lane: u32, launch: &LaunchCall<'_>) -> Submission {
+        self.submit(lane, Operator::Launch(launch.to_launch()), None, &mut |_| {})
+    }
 
     /// Waits for an outcome; gives each once.
     fn wait(&self, number: u64) -> Outcome;
@@ -59,6 +64,10 @@ impl Remote for Link {
         register: &mut dyn FnMut(u64),
     ) -> Submission {
         Link::submit(self, lane, operator, payload, register)
+    }
+
+    fn launch(&self, lane: u32, launch: &LaunchCall<'_>) -> Submission {
+        Link::launch(self, lane, launch)
     }
 
     fn wait(&self, number: u64) -> Outcome {

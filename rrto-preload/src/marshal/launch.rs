@@ -8,9 +8,14 @@ use rrto_core::image::unread::Leftovers;
 use rrto_core::operator::{
     Geometry, LAUNCH_ATTRIBUTE_VALUE_BYTES, LaunchAttribute, MAX_LAUNCH_ATTRIBUTES, MAX_PARAM_BYTES,
 };
+use smallvec::SmallVec;
 
 use super::In;
 use crate::log;
+
+/// A parameter block in the making, on the stack: a launch of a replayed run needs no memory of its own. The longest in the
+/// recordings of PyTorch's models is 3,522 bytes.
+pub(crate) type ParamBlock = SmallVec<[u8; 4096]>;
 
 /// `void **kernelParams`: null, or an address for each parameter of the kernel.
 #[repr(transparent)]
@@ -23,29 +28,32 @@ impl Params {
         self.0.is_null()
     }
 
-    /// The parameter block: each parameter at its offset, as `layout` (offset and size in bytes) says, and zeros where
-    /// the kernel does not read it.
-    pub(crate) fn pack(&self, layout: &[(u32, u32)], unread: &Leftovers) -> Result<Bytes, CuResult> {
-        let end = |&(offset, bytes): &(u32, u32)| offset as usize + bytes as usize;
-        let length = layout.iter().map(end).max().unwrap_or(0);
-        if length > MAX_PARAM_BYTES || (self.0.is_null() && !layout.is_empty()) {
+    /// Appends the parameter block to the empty `block`: each parameter at its offset, as `layout` (offset and size in bytes, in
+    /// the order of their places) says, and zeros where the kernel does not read it.
+    pub(crate) fn pack(
+        &self,
+        layout: &[(u32, u32)],
+        unread: &Leftovers,
+        block: &mut ParamBlock,
+    ) -> Result<(), CuResult> {
+        if self.0.is_null() && !layout.is_empty() {
             return Err(CuResult::INVALID_VALUE);
         }
-        let mut block = vec![0_u8; length];
         for (at, &(offset, bytes)) in layout.iter().enumerate() {
+            let (offset, bytes) = (offset as usize, bytes as usize);
             // SAFETY: the caller's array has an address for each parameter of the kernel.
             let value = unsafe { self.0.add(at).read_unaligned() }.cast::<u8>();
-            if value.is_null() {
+            let fits = block.len() <= offset && offset + bytes <= MAX_PARAM_BYTES;
+            if value.is_null() || !fits {
                 return Err(CuResult::INVALID_VALUE);
             }
-            let Some(to) = block.get_mut(offset as usize..offset as usize + bytes as usize) else {
-                return Err(CuResult::INVALID_VALUE);
-            };
-            // SAFETY: the caller's address points to a value of this parameter, which has `bytes` bytes; so has `to`.
-            unsafe { std::ptr::copy_nonoverlapping(value, to.as_mut_ptr(), to.len()) };
+            block.resize(offset, 0);
+            // SAFETY: the caller's address points to a value of this parameter, which has `bytes` bytes; the slice is copied at
+            // once.
+            block.extend_from_slice(unsafe { std::slice::from_raw_parts(value, bytes) });
         }
-        unread.clear(&mut block);
-        Ok(Bytes::from(block))
+        unread.clear(block);
+        Ok(())
     }
 }
 
@@ -72,8 +80,9 @@ impl Extra {
         self.0.is_null()
     }
 
-    /// The parameter block, which the program has packed itself, with zeros where the kernel does not read it.
-    pub(crate) fn block(&self, unread: &Leftovers) -> Result<Bytes, CuResult> {
+    /// Appends the parameter block, which the program has packed itself, to the empty `block`, with zeros where the kernel does
+    /// not read it.
+    pub(crate) fn copy(&self, unread: &Leftovers, block: &mut ParamBlock) -> Result<(), CuResult> {
         let (mut buffer, mut bytes) = (std::ptr::null::<u8>(), 0);
         for pair in 0..=PAIRS_MAX {
             // SAFETY: the caller's list goes on to its zero key, which has not been seen yet.
@@ -96,12 +105,12 @@ impl Extra {
             return Err(CuResult::INVALID_VALUE);
         }
         if bytes == 0 {
-            return Ok(Bytes::new());
+            return Ok(());
         }
         // SAFETY: the caller's buffer has as many bytes as the caller's size says; the slice is copied at once.
-        let mut block = unsafe { std::slice::from_raw_parts(buffer, bytes) }.to_vec();
-        unread.clear(&mut block);
-        Ok(Bytes::from(block))
+        block.extend_from_slice(unsafe { std::slice::from_raw_parts(buffer, bytes) });
+        unread.clear(block);
+        Ok(())
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) use blocks::Block;
 pub(crate) use host::{Destination, HostAddress};
 pub(crate) use image::{Image, file_image};
 pub(crate) use jit::JitOptions;
-pub(crate) use launch::{Extra, LaunchConfig, Params};
+pub(crate) use launch::{Extra, LaunchConfig, ParamBlock, Params};
 pub(crate) use reservation::Reservations;
 
 /// `T *` for an answer: null, or writable.

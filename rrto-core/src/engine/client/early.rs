@@ -50,6 +50,11 @@ pub(super) struct Early {
 }
 
 impl Early {
+    /// Whether the program may be about to call a copy that was asked for.
+    pub(super) fn is_asked(&self) -> bool {
+        self.copy.is_some()
+    }
+
     /// Whether this was the answer to a copy that the program has not called, and will not.
     pub(super) fn is_unwanted(&mut self, number: u64) -> bool {
         self.unwanted.remove(&number)

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::progress::Progress;
 use crate::api::CuResult;
-use crate::operator::{Operator, Outcome, Value};
+use crate::operator::{LaunchCall, Operator, Outcome, Value};
 use crate::replay::{Change, Divergence, Replay, ReplayStatistics, Step};
 use crate::wire::repeat::Record;
 use crate::wire::{
@@ -169,6 +169,23 @@ impl Client {
             Mode::Percall | Mode::Pipeline => self.send(lane, operator, payload),
         };
         if wants_answer { Submitted::Awaits(number) } else { Submitted::Queued(number) }
+    }
+
+    /// Takes a launch of the program that is the next one of a run of a sequence, which is what it mostly is; gives its
+    /// number. Otherwise it does nothing, and [`Client::handle_submit`] is to be called.
+    pub fn handle_next_launch(&mut self, lane: u32, launch: &LaunchCall<'_>) -> Option<u64> {
+        let may_run = self.mode == Mode::Replay && self.sticky.is_none();
+        if !may_run || self.early.is_asked() || self.outbox.is_full(0) {
+            return None;
+        }
+        let checked = self.replay.handle_next_launch(lane, launch)?;
+        let is_copy_near = checked.next_copy_bytes.is_some_and(early::is_short);
+        let number = self.outbox.extend_span(checked, None);
+        self.progress.handle_work(launch.stream, number);
+        if is_copy_near {
+            self.ask_early(lane);
+        }
+        Some(number)
     }
 
     /// The outcome of a call that wants an answer, if nothing has to travel for it.
