@@ -3,6 +3,9 @@
 //! unmodified PyTorch program runs on it, on a machine without a GPU, and everything that the program, the preload library and the
 //! transport cost there can be measured: what no eager program gets under, and what RRTO adds to that.
 //!
+//! A program that goes by what it computes goes astray: generation of text never ends. And cuBLAS, which chooses kernels by what the
+//! driver says of them, now and then finds none.
+//!
 //! ```text
 //! cargo run --release -p rrto-gpud --example idle -- --certs certs --kernel-us 4
 //! rrto run --server 127.0.0.1:7786 --certs certs -- python3 netem/gpu/model.py resnet50
