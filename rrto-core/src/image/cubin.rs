@@ -12,9 +12,9 @@
 //! | `0x19` CBANK_PARAM_SIZE | u16 bytes of the whole block (format 3) |
 //! | `0x0a` PARAM_CBANK | u32 symbol, u16 where the block is in constant bank 0, u16 bytes of it |
 
-use super::ImageError;
 use super::bytes::{array, slice, u16_at, u32_at};
 use super::elf::Sections;
+use super::{Container, EntryKind, ImageError, Kind};
 
 /// Section type of `.nv.info` sections.
 const TYPE_INFO: u32 = 0x7000_0000;
@@ -42,6 +42,20 @@ pub struct Param {
     pub offset: u32,
     /// Its length in bytes.
     pub bytes: u32,
+}
+
+/// Calls `look` with each cubin of an image, in its order, as far as it can be read.
+pub fn each(image: &[u8], mut look: impl FnMut(&[u8])) {
+    match Kind::of(image) {
+        Kind::Cubin => look(image),
+        Kind::Container => {
+            let entries = Container::parse(image).map(|container| container.entries());
+            let cubins =
+                entries.into_iter().flatten().flatten().filter(|entry| entry.kind == EntryKind::Cubin);
+            cubins.filter_map(|entry| entry.image().ok()).for_each(|cubin| look(&cubin));
+        }
+        Kind::Ptx => {}
+    }
 }
 
 /// The parameter layouts of every function in `cubin`, in the file's order.

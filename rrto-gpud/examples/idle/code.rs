@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::engine::Payload;
+use rrto_core::image::cubin;
 use rrto_core::image::unread::Kernels;
-use rrto_core::image::{Container, EntryKind, Kind, cubin};
 use rrto_core::operator::{Handle, KernelInfo, Outcome, Value};
 
 use crate::info::{CODE_VERSION, STATIC_SHARED_BYTES};
@@ -47,11 +47,14 @@ impl Code {
         let unread = Kernels::of(&image, MAX_CODE_BYTES.saturating_sub(self.code_bytes));
         self.code_bytes += unread.code_bytes();
         let (mut names, mut params) = (Vec::new(), HashMap::new());
-        for (name, of_kernel) in kernels(&image) {
-            if params.insert(name.clone(), of_kernel).is_none() {
-                names.push(name);
+        cubin::each(&image, |cubin| {
+            for kernel in cubin::kernels(cubin).unwrap_or_default() {
+                let layout = kernel.params.iter().map(|param| (param.offset, param.bytes)).collect();
+                if params.insert(kernel.name.to_owned(), layout).is_none() {
+                    names.push(kernel.name.to_owned());
+                }
             }
-        }
+        });
         self.loaded.insert(handle, Loaded { names, params, unread });
         Ok(Value::None)
     }
@@ -91,28 +94,6 @@ impl Code {
         let owner = self.aliases.get(&owner).unwrap_or(&owner);
         self.loaded.get(owner).ok_or(CuResult::INVALID_HANDLE)
     }
-}
-
-/// The kernels of an image, in its order.
-fn kernels(image: &[u8]) -> Vec<(String, Params)> {
-    let mut all = Vec::new();
-    let mut add = |cubin: &[u8]| {
-        for kernel in cubin::kernels(cubin).unwrap_or_default() {
-            let params = kernel.params.iter().map(|param| (param.offset, param.bytes)).collect();
-            all.push((kernel.name.to_owned(), params));
-        }
-    };
-    match Kind::of(image) {
-        Kind::Cubin => add(image),
-        Kind::Container => {
-            let entries = Container::parse(image).map(|container| container.entries());
-            let cubins =
-                entries.into_iter().flatten().flatten().filter(|entry| entry.kind == EntryKind::Cubin);
-            cubins.filter_map(|entry| entry.image().ok()).for_each(|cubin| add(&cubin));
-        }
-        Kind::Ptx => {}
-    }
-    all
 }
 
 /// A kernel of moderate size.

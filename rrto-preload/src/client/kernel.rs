@@ -34,10 +34,9 @@ pub(crate) struct Kernel {
     owner: Owner,
     /// The program is given its address, so it lives as long as any version of the kernel.
     name: Arc<CStr>,
-    /// Of those that a launch looks at, which finds them with the kernel.
+    /// Every launch looks at them, and finds them where the kernel is.
     params: SmallVec<[(u32, u32); PARAMS_INLINE]>,
     launch_limits: LaunchLimits,
-    /// All else.
     attributes: Vec<Option<i32>>,
     unread: Leftovers,
 }

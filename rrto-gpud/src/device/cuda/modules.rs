@@ -7,7 +7,7 @@ use std::thread;
 use rrto_core::api::{CuResult, FunctionAttribute};
 use rrto_core::engine::Payload;
 use rrto_core::image::unread::{self, Leftovers};
-use rrto_core::image::{self, Container, EntryKind, Kind};
+use rrto_core::image::{self, Kind};
 use rrto_core::operator::{Handle, KernelInfo, Launch, MAX_PARAM_BYTES, Value};
 
 use super::context::{CudaContext, Step};
@@ -179,22 +179,12 @@ fn complete(image: &mut Vec<u8>) -> Answer<()> {
 /// architecture; of what cannot be read there is none.
 fn layouts(image: &[u8]) -> HashMap<String, Params> {
     let mut layouts = HashMap::new();
-    let mut add = |cubin: &[u8]| {
+    image::cubin::each(image, |cubin| {
         for kernel in image::cubin::kernels(cubin).unwrap_or_default() {
             let params = kernel.params.iter().map(|param| (param.offset, param.bytes)).collect();
             layouts.insert(kernel.name.to_owned(), params);
         }
-    };
-    match Kind::of(image) {
-        Kind::Cubin => add(image),
-        Kind::Container => {
-            let entries = Container::parse(image).map(|container| container.entries());
-            let cubins =
-                entries.into_iter().flatten().flatten().filter(|entry| entry.kind == EntryKind::Cubin);
-            cubins.filter_map(|entry| entry.image().ok()).for_each(|cubin| add(&cubin));
-        }
-        Kind::Ptx => {}
-    }
+    });
     layouts
 }
 
