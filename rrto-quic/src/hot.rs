@@ -22,8 +22,8 @@ use tokio::sync::Notify;
 /// How long to stay awake: as long as the device works at most inferences.
 const HOLD: Duration = Duration::from_millis(2);
 
-/// How far away a robot is for which the server's thread stays awake: what its wake-ups add, 0.1 to 0.2 ms, is a hundredth of
-/// an inference there.
+/// A robot that is so far away or further the server's thread does not stay awake for: the two wake-ups that an inference's end meets
+/// there, of 50 to 100 us each, are then less than a hundredth of it.
 pub(crate) const SERVER_REACH: Duration = Duration::from_millis(20);
 
 /// With fewer cores the threads that stay awake take them from those that have something to do.

@@ -28,7 +28,7 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 const TIMER_SLACK_NS: u64 = 1;
 
 /// So long after something has moved, and before something is due, the thread does not sleep: it would be back 50 to 100 us late on
-/// a virtual machine, at each datagram's coming and at its going, and a link of 2 ms would be one of 2.4.
+/// a virtual machine, at each datagram's coming and at its going, and a link of 2 ms would be one of 2.5.
 const AWAKE: Duration = Duration::from_millis(10);
 
 /// With fewer processors it does sleep: they belong to what is measured.
