@@ -102,6 +102,9 @@ enum Head {
     },
 }
 
+/// Bytes of the repeat coding's window. Not a connection's, which may change while recordings are kept.
+const WINDOW_BYTES: usize = 1 << 20;
+
 /// The number of the first operator.
 const FIRST_NUMBER: u64 = 1;
 
@@ -126,7 +129,7 @@ impl Writer {
         let mut bytes = Vec::from(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&schema_hash());
-        Writer { encoder: Encoder::default(), next_number: FIRST_NUMBER, bytes }
+        Writer { encoder: Encoder::new(WINDOW_BYTES), next_number: FIRST_NUMBER, bytes }
     }
 
     /// Adds an event.
@@ -231,7 +234,7 @@ impl Reader {
         }
         let schema = recording.split_to(HEADER_BYTES - MAGIC.len() - size_of::<u32>());
         Ok(Reader {
-            decoder: Decoder::default(),
+            decoder: Decoder::new(WINDOW_BYTES),
             next_number: FIRST_NUMBER,
             length,
             rest: recording,

@@ -33,9 +33,9 @@ pub struct RecorderLimits {
 }
 
 impl Default for RecorderLimits {
-    /// Four inferences of a large detection model, in a robot's process.
+    /// Four inferences of a large detection model, or four texts of 25 tokens of a language model, in a robot's process.
     fn default() -> Self {
-        RecorderLimits { log_operators: 32 << 10, log_bytes: 4 << 20, phrases: 1024 }
+        RecorderLimits { log_operators: 32 << 10, log_bytes: 8 << 20, phrases: 1024 }
     }
 }
 

@@ -25,13 +25,14 @@ use super::{INLINE_PAYLOAD_BYTES, WireError};
 use crate::operator::Operator;
 
 /// Changes whenever the coding does.
-pub(super) const SCHEMA: u64 = 3;
+pub(super) const SCHEMA: u64 = 4;
 
-/// Records in the window: several inferences of a large detection model.
+/// Records in the window: several inferences of a large detection model, or thirty tokens of a language model, each of which has
+/// shapes of its own.
 pub const WINDOW_RECORDS: usize = 8192;
 
-/// Bytes of all records in the window.
-pub const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes of all records in a connection's window: of that many a language model's have 2 to 3 MB.
+pub const WINDOW_BYTES: usize = 4 << 20;
 
 /// A longer record is always sent whole: images' names and huge parameter blocks seldom repeat.
 pub const MAX_REPEATED_BYTES: usize = 8 << 10;
@@ -55,22 +56,21 @@ pub struct Record {
 struct Window<T> {
     records: VecDeque<(usize, T)>,
     bytes: usize,
+    most_bytes: usize,
     first_serial: u64,
     last_coded: u64,
 }
 
-impl<T> Default for Window<T> {
-    fn default() -> Self {
-        Window { records: VecDeque::new(), bytes: 0, first_serial: 0, last_coded: 0 }
-    }
-}
-
 impl<T> Window<T> {
+    fn new(most_bytes: usize) -> Self {
+        Window { records: VecDeque::new(), bytes: 0, most_bytes, first_serial: 0, last_coded: 0 }
+    }
+
     /// Adds a record and gives its serial; evicted ones go to `evicted`.
     fn push(&mut self, bytes: usize, record: T, mut evicted: impl FnMut(u64, T)) -> u64 {
         self.bytes += bytes;
         self.records.push_back((bytes, record));
-        while self.records.len() > WINDOW_RECORDS || self.bytes > WINDOW_BYTES {
+        while self.records.len() > WINDOW_RECORDS || self.bytes > self.most_bytes {
             let Some((old_bytes, old)) = self.records.pop_front() else { break };
             self.bytes -= old_bytes;
             evicted(self.first_serial, old);
@@ -107,7 +107,7 @@ impl<T> Window<T> {
 }
 
 /// The sending side.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Encoder {
     window: Window<Bytes>,
     /// Serials by a hash of the record's bytes; a collision only costs a repeat not found.
@@ -116,7 +116,24 @@ pub struct Encoder {
     scratch: Vec<u8>,
 }
 
+impl Default for Encoder {
+    /// A connection's.
+    fn default() -> Self {
+        Self::new(WINDOW_BYTES)
+    }
+}
+
 impl Encoder {
+    /// One with a window of at most so many bytes, as the decoder's has to be.
+    pub fn new(window_bytes: usize) -> Self {
+        Encoder {
+            window: Window::new(window_bytes),
+            serials: HashMap::new(),
+            hasher: RandomState::new(),
+            scratch: Vec::new(),
+        }
+    }
+
     /// Appends `record` and its inline payload to `out`.
     ///
     /// # Errors
@@ -179,12 +196,24 @@ impl Encoder {
 }
 
 /// The receiving side.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     window: Window<Record>,
 }
 
+impl Default for Decoder {
+    /// A connection's.
+    fn default() -> Self {
+        Self::new(WINDOW_BYTES)
+    }
+}
+
 impl Decoder {
+    /// One with a window of at most so many bytes, as the encoder's has to be.
+    pub fn new(window_bytes: usize) -> Self {
+        Decoder { window: Window::new(window_bytes) }
+    }
+
     /// Takes the next entry off `coded`; gives the record and, if it takes one, its inline payload.
     ///
     /// # Errors
@@ -295,15 +324,18 @@ mod tests {
 
     #[test]
     fn an_inference_sent_again_costs_a_byte_an_operator() {
-        let mut encoder = Encoder::default();
-        let mut first = Vec::new();
-        let records: Vec<_> = (0..300).map(|id| launch(id, 200)).collect();
-        records.iter().for_each(|r| encoder.encode(r, None, &mut first).unwrap());
-        for _ in 0..3 {
-            let mut again = Vec::new();
-            records.iter().for_each(|r| encoder.encode(r, None, &mut again).unwrap());
-            // The first entry leads back from the end to the start, which is one place further around.
-            assert_eq!(again, vec![1; 300]);
+        // A model for images, and a text of a language model.
+        for (operators, size) in [(300, 200), (7_000, 400)] {
+            let mut encoder = Encoder::default();
+            let mut first = Vec::new();
+            let records: Vec<_> = (0..operators).map(|id| launch(id, size)).collect();
+            records.iter().for_each(|r| encoder.encode(r, None, &mut first).unwrap());
+            for _ in 0..3 {
+                let mut again = Vec::new();
+                records.iter().for_each(|r| encoder.encode(r, None, &mut again).unwrap());
+                // The first entry leads back from the end to the start, which is one place further around.
+                assert_eq!(again, vec![1; records.len()]);
+            }
         }
     }
 
