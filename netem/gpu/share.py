@@ -4,7 +4,7 @@
 
     share.py --bin DIR --libraries LIBRARY [LIBRARY ...] [--models MODEL ...]
 
-DIR has rrto and examples/idle, as `cargo build --release --workspace --examples` makes them. Several librrto_preload.so, such as those of
+DIR has rrto and examples/idle, as `cargo build --release --workspace --bins --examples` makes them. Several librrto_preload.so, such as those of
 two builds, take turns. Prints a table: the share of samples in each, and in libc, whose malloc and memmove they call; a share
 of 1 % is 1 % of the thread's time, fresh inputs and checksums between the inferences included.
 

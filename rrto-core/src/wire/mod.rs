@@ -133,9 +133,7 @@ pub struct Welcome {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// Client and server were not built from the same protocol.
-    #[error(
-        "the server speaks another protocol version ({server}; this side speaks {PROTOCOL_VERSION}): use the same RRTO release on both sides"
-    )]
+    #[error("the server speaks {}: use the same RRTO release on both sides", other_protocol(*server))]
     Version {
         /// The server's.
         server: u32,
@@ -286,6 +284,15 @@ pub fn schema_hash() -> [u8; 32] {
     }
     hash.update(&repeat::SCHEMA.to_le_bytes());
     *hash.finalize().as_bytes()
+}
+
+/// What a server of this version speaks that refuses this side's.
+fn other_protocol(server: u32) -> String {
+    if server == PROTOCOL_VERSION {
+        format!("protocol version {server} with other tables or limits")
+    } else {
+        format!("another protocol version ({server}; this side speaks {PROTOCOL_VERSION})")
+    }
 }
 
 /// `text`, cut to [`MAX_TEXT_BYTES`] at a character's edge.
