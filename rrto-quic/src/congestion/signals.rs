@@ -319,6 +319,11 @@ impl Signals {
         self.recent.least().is_some_and(|least| least > self.empty_rtt() + RAISED)
     }
 
+    /// Whether a round trip is longer than the shortest one, be it by little of that: jitter counts, unlike in [`Signals::is_raised`].
+    pub(super) fn is_late(&self, rtt: Duration) -> bool {
+        rtt > self.min_rtt() + RAISED.max(self.min_rtt() / 16)
+    }
+
     /// The round trips from which on the queue has grown, and is long.
     fn limits(&self) -> (Duration, Duration) {
         let least = self.empty_rtt();

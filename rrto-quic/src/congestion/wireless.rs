@@ -13,6 +13,9 @@
 //!   when the rate has fallen, and not below what keeps the path busy.
 //! - While the queue is empty although the window is larger than it was when the path was last full, the path has become
 //!   another, and Cubic's time runs faster: its pace is made for round trips of 100 ms and hosts that share.
+//! - A payload that is sent within a round trip is on its way before its first acknowledgement is back, so nothing seems to wait
+//!   for the window; but the pacer has held it back all the same (RFC 9002, section 7.8). The window grows for it if no queue has
+//!   come about meanwhile: see [`Train`].
 //!
 //! quinn paces what the window allows over the round trip, so a window is all that a controller has to give.
 
@@ -52,6 +55,12 @@ const LOW: f64 = 1.05;
 /// In slow start, which doubles the window every round trip, there is no time for smoothing.
 const STARTUP_EXCESS_LOSS: f64 = 0.04;
 
+/// A train makes the window grow by this part of it.
+const STEP_PART: u64 = 8;
+
+/// quinn's pacer lets packets go in bursts. What is sent so much later than what was sent before it is of another one.
+const BETWEEN_BURSTS: Duration = Duration::from_micros(500);
+
 /// A queue is this side's own if the round trip shrinks to this when the window shrinks to [`BETA`].
 const OWN_QUEUE: f64 = 0.85;
 
@@ -79,7 +88,55 @@ struct Wireless {
     /// Packets sent before this time tell nothing about the window of now.
     reduced_at: Option<Instant>,
     sharing: Sharing,
+    train: Train,
+    /// The window before a train made it grow, if nothing else has changed it since.
+    before_step: Option<u64>,
     last_ack: Option<Instant>,
+}
+
+/// What was acknowledged since nothing was in flight: a payload, where there is a pause between payloads. If its bursts left at the pace
+/// that the window sets, and none of them has met a queue of those before it, the path carries more than that.
+#[derive(Clone, Copy, Default, Debug)]
+struct Train {
+    bytes: u64,
+    has_lost: bool,
+    /// When its first packet was sent.
+    first: Option<Instant>,
+    bursts: u32,
+    /// When the latest packet was sent, and the shortest round trip of its burst, which is that of the burst's first packets.
+    latest: Option<(Instant, Duration)>,
+    /// The longest of those of the bursts before.
+    longest: Duration,
+}
+
+impl Train {
+    fn handle_ack(&mut self, sent: Instant, rtt: Duration, bytes: u64) {
+        self.bytes += bytes;
+        self.first.get_or_insert(sent);
+        self.latest = match self.latest {
+            Some((latest, least)) if sent <= latest + BETWEEN_BURSTS => {
+                Some((latest.max(sent), least.min(rtt)))
+            }
+            _ => {
+                self.longest = self.longest();
+                self.bursts += 1;
+                Some((sent, rtt))
+            }
+        };
+    }
+
+    /// Whether it left in several bursts at about the window's pace: it would have left sooner if it could. Half of that pace will do,
+    /// because the pacer's timer comes late.
+    fn is_paced(&self, window: u64, rtt: Duration) -> bool {
+        let (Some(first), Some((latest, _))) = (self.first, self.latest) else { return false };
+        let took = latest.saturating_duration_since(first);
+        self.bursts > 1 && 2.0 * self.bytes as f64 * rtt.as_secs_f64() >= window as f64 * took.as_secs_f64()
+    }
+
+    /// The longest round trip that began a burst.
+    fn longest(&self) -> Duration {
+        self.latest.map_or(self.longest, |(_, least)| least.max(self.longest))
+    }
 }
 
 /// Who else fills the queue.
@@ -130,6 +187,8 @@ impl Wireless {
             signals: Signals::new(now),
             reduced_at: None,
             sharing: Sharing::Alone,
+            train: Train::default(),
+            before_step: None,
             last_ack: None,
         }
     }
@@ -146,7 +205,7 @@ impl Wireless {
     fn reduce(&mut self, now: Instant, to: u64) {
         let to = to.clamp(self.least(), self.window.max(self.least()));
         self.cubic = Cubic::new(self.packets(self.window), self.packets(to));
-        (self.window, self.threshold) = (to, to);
+        (self.window, self.threshold, self.before_step) = (to, to, None);
         self.reduced_at = Some(now);
         self.signals.handle_reduced(now);
     }
@@ -220,6 +279,21 @@ impl Wireless {
         self.packets(self.window) <= self.cubic.floor * LOW
     }
 
+    /// Nothing is in flight any more.
+    fn end_train(&mut self) {
+        let train = std::mem::take(&mut self.train);
+        if train.has_lost {
+            // Perhaps because of the last step.
+            self.window = self.before_step.take().unwrap_or(self.window);
+            return;
+        }
+        let is_clear = !self.signals.is_late(train.longest()) && matches!(self.sharing, Sharing::Alone);
+        if is_clear && train.is_paced(self.window, self.signals.min_rtt()) {
+            self.before_step = Some(self.window);
+            self.window = (self.window + (self.window / STEP_PART).min(train.bytes)).min(MOST_BYTES);
+        }
+    }
+
     fn grow(&mut self, now: Instant, bytes: u64, rtt: Duration) {
         if self.is_starting() {
             self.window = (self.window + bytes).min(MOST_BYTES);
@@ -242,22 +316,31 @@ impl Wireless {
 impl Controller for Wireless {
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.signals.handle_ack(now, sent, bytes);
+        // Others are messages, which wait for nothing.
+        if 2 * bytes > self.mtu {
+            self.train.handle_ack(sent, now.saturating_duration_since(sent), bytes);
+        }
         let is_recovering = self.reduced_at.is_some_and(|at| sent <= at);
         if !app_limited && !is_recovering {
+            self.before_step = None;
             self.grow(now, bytes, rtt.get());
         }
         self.last_ack = Some(now);
     }
 
-    fn on_end_acks(&mut self, now: Instant, _: u64, app_limited: bool, _: Option<u64>) {
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _: Option<u64>) {
         if self.signals.handle_end_acks(now, self.is_low(), app_limited) {
             self.handle_round(now);
         }
         self.handle_queue(now);
+        if in_flight == 0 {
+            self.end_train();
+        }
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent: bool, lost_bytes: u64) {
         self.signals.handle_loss(sent, lost_bytes);
+        self.train.has_lost = true;
         if self.reduced_at.is_some_and(|at| sent <= at) {
             return;
         }
