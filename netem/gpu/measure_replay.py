@@ -213,13 +213,13 @@ def each_process(timed):
 def take_turns(name, players, shape, quiet):
     """Turns of all players, until each has had its own and enough undisturbed runs. Gives what each process of a mode answered, turn by
     turn, and its runs."""
-    turns, runs = shape
+    (turns, runs), planned = shape, planned_runs(name, shape)
     answers = {kind: [[] for _ in processes] for kind, processes in players.items()}
     timed = {kind: [[] for _ in processes] for kind, processes in players.items()}
     for turn in range(turns * MOST_TURNS):
         if turn >= turns:
             quiet.note(timed)
-            if all(is_enough(quiet.undisturbed_ms(of), len(of) // turn * turns) for of in each_process(timed)):
+            if all(is_enough(quiet.undisturbed_ms(of), planned) for of in each_process(timed)):
                 break
         for kind, processes in players.items():
             for number, player in enumerate(processes):
@@ -228,6 +228,12 @@ def take_turns(name, players, shape, quiet):
                 timed[kind][number] += runs_ms(name, answer)
     quiet.note(timed)
     return answers, timed
+
+
+def planned_runs(name, shape):
+    """How many runs of a process count if there are no more turns than planned and nobody disturbs them."""
+    turns, runs = shape
+    return turns * (1 if name in MEAN_ONLY else runs - COLD_RUNS)
 
 
 def is_enough(undisturbed_ms, planned):
@@ -274,8 +280,7 @@ def compare(name, players, shape, quiet, graph=False):
     outputs = [(report["digests"], report["end_digest"]) for group in reports.values() for report in group]
     result["same_outputs"] = all(output == outputs[0] for output in outputs)
     result["input_bytes"], result["output_bytes"] = (reports["replay"][0][way] for way in ("input_bytes", "output_bytes"))
-    planned = 1 if name in MEAN_ONLY else shape[1] - COLD_RUNS
-    result["timed"] = timed, shape[0] * planned
+    result["timed"] = timed, planned_runs(name, shape)
     for kind in players:
         if kind != "local":
             counted = [answer["per_inference"] for of in answers[kind] for answer in of]
