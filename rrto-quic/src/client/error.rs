@@ -1,6 +1,6 @@
 //! Why a link did not come about, each with what to do about it.
 
-use quinn::ConnectionError;
+use quinn::{ConnectionError, TransportErrorCode};
 
 use crate::relay::RelayError;
 use crate::tls::CredentialsError;
@@ -41,6 +41,12 @@ pub enum ConnectError {
         /// What TLS said.
         reason: String,
     },
+    /// The server has no room for a connection at present.
+    #[error("{server} has no room for another connection at present: try again later")]
+    Busy {
+        /// As configured.
+        server: String,
+    },
     /// The server answered and does not take this client.
     #[error("{server} does not take this client: {reason}")]
     Refused {
@@ -66,6 +72,14 @@ impl ConnectError {
             ConnectionError::ConnectionClosed(close) if is_tls(close.error_code.into()) => {
                 let reason = String::from_utf8_lossy(&close.reason).into_owned();
                 ConnectError::Certificate { server, reason: format!("the server says: {reason}") }
+            }
+            // Not "never" but "not now" (RFC 9000, section 20.1), and not authenticated, so nothing to rely on. The second is what a
+            // server says that gives up a handshake for another one.
+            ConnectionError::ConnectionClosed(close)
+                if [TransportErrorCode::CONNECTION_REFUSED, TransportErrorCode::APPLICATION_ERROR]
+                    .contains(&close.error_code) =>
+            {
+                ConnectError::Busy { server }
             }
             ConnectionError::ApplicationClosed(close) => {
                 ConnectError::Refused { server, reason: String::from_utf8_lossy(&close.reason).into_owned() }

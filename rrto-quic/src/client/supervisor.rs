@@ -12,7 +12,7 @@ use std::time::Duration;
 use quinn::Connection;
 use rrto_core::engine::Lost;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::dialler::Dialler;
 use super::pulse::Pulse;
@@ -42,23 +42,52 @@ const MOST_ATTEMPTS: usize = 6;
 /// does no good.
 const ATTEMPTS_A_SOCKET: u32 = 8;
 
+/// A server that has no room for a connection is asked again after this, and then after twice as long each time: a handshake that
+/// takes the place may be over within a round trip..
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+
+/// ..or last as long as a server waits for one.
+const LAST_RETRY: Duration = Duration::from_secs(1);
+
 /// Why the session is over.
 pub(super) enum Failure {
     Connect(ConnectError),
     Stream(StreamError),
 }
 
-/// Connects, and carries the session to its end.
+/// Connects, and carries the session to its end. A server that has no room for the connection at present is asked again, as
+/// long as whoever connects is patient.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     config: LinkConfig,
     client: quinn::ClientConfig,
     system: &Arc<dyn System>,
 ) -> Result<(), Failure> {
-    let (dialler, connection) = Dialler::connect(&config, &client, system).await.map_err(Failure::Connect)?;
     let awake = shared.clone();
     // Ends with the runtime.
     tokio::spawn(async move { awake.hot.keep_awake().await });
+    let deadline = Instant::now() + config.connect_timeout;
+    let mut pause = FIRST_RETRY;
+    loop {
+        let outcome = run_once(shared, config.clone(), &client, system).await;
+        let may_try_again = matches!(outcome, Err(Failure::Connect(ConnectError::Busy { .. })))
+            && Instant::now() + pause < deadline
+            && shared.lock().engine.lost().is_none();
+        if !may_try_again {
+            return outcome;
+        }
+        sleep(pause).await;
+        pause = LAST_RETRY.min(pause * 2);
+    }
+}
+
+async fn run_once(
+    shared: &Arc<Shared>,
+    config: LinkConfig,
+    client: &quinn::ClientConfig,
+    system: &Arc<dyn System>,
+) -> Result<(), Failure> {
+    let (dialler, connection) = Dialler::connect(&config, client, system).await.map_err(Failure::Connect)?;
     let mut supervisor = Supervisor {
         shared: shared.clone(),
         config,

@@ -1,5 +1,5 @@
 //! Handshakes that are begun and never go on, as whoever sends from addresses that are not its own begins them: robots get in all the
-//! same.
+//! same. And servers that have no place for a while.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rrto_core::testing::link::{Outage, Params, Timeline};
 use rrto_core::wire::Mode;
+use rrto_quic::ConnectError;
 use rrto_quic::testing::{Network, simulate};
 use tokio::time::{Instant, sleep};
 
@@ -67,4 +68,42 @@ fn a_session_comes_back_beside_them_with_early_data() {
         program.infer().await;
         program.end(&server).await;
     });
+}
+
+/// What a robot is told that asks beside another one, which ends after `busy`, at a server with one place; and after how long.
+fn ask_a_busy_server(seed: u64, busy: Duration) -> (Result<(), ConnectError>, Duration) {
+    simulate(seed, |network| async move {
+        let server = Server::start_with(&network.server(), Duration::from_secs(10), 1);
+        let first =
+            Program::start(Arc::new(robot(&network, link())), patient(server.address, Mode::Pipeline)).await;
+        let start = Instant::now();
+        let second = robot(&network, link());
+        let asked = async { connect(&second, server.address).await.map(drop) };
+        let ended = async {
+            sleep(busy).await;
+            first.link.close(Duration::from_secs(1)).await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            asked = asked => (asked, start.elapsed()),
+            () = ended => unreachable!("it never ends"),
+        }
+    })
+}
+
+#[test]
+fn a_robot_that_finds_no_place_asks_again_until_it_has_one_or_no_patience() {
+    for (seed, busy_ms) in [(3, 10), (4, 300), (5, 12_000)] {
+        let busy = Duration::from_millis(busy_ms);
+        let (asked, took) = ask_a_busy_server(seed, busy);
+        assert!(asked.is_ok(), "{asked:?}");
+        assert!(
+            took < busy * 2 + Duration::from_millis(500) && took < busy + Duration::from_secs(2),
+            "{took:?}"
+        );
+    }
+    let (asked, took) = ask_a_busy_server(6, Duration::from_secs(60));
+    assert!(matches!(asked, Err(ConnectError::Busy { .. })), "{asked:?}");
+    // As long as the robot's configuration says, less a pause.
+    assert!((18..=20).contains(&took.as_secs()), "{took:?}");
 }
