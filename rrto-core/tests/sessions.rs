@@ -172,6 +172,24 @@ fn an_early_flight_that_is_repeated_executes_each_operator_once_and_ends_nothing
 }
 
 #[test]
+fn a_goodbye_ends_a_session_whose_payloads_are_still_to_come() {
+    let mut client = Client::new(Mode::Pipeline, "test", ClientLimits::default());
+    let (mut server, _) = server(&mut client);
+    let mut device = FakeDevice::new(MEMORY_BYTES);
+    client.handle_submit(0, launch(0, STREAM, kernel(0, 0, 8, Manner::Mixes)), None);
+    let copy = Operator::CopyIn { dst: 0, bytes: 6000, stream: STREAM };
+    client.handle_submit(0, copy, Some(vec![1; 6000].into()));
+    client.handle_goodbye();
+    let (mut flight, mut line) = (Vec::new(), client.open());
+    client.poll_control(&mut line, &mut flight, usize::MAX).unwrap();
+    put_frame(&ClientFrame::Goodbye, &mut flight).unwrap();
+    take(&mut server, &flight, false);
+    execute(&mut server, &mut device);
+    assert_eq!(device.executed, [1], "what has come is executed");
+    assert!(server.is_finished());
+}
+
+#[test]
 fn a_hello_is_not_taken_early() {
     let mut client = Client::new(Mode::Pipeline, "test", ClientLimits::default());
     let (mut flight, mut channel) = (Vec::new(), client.open());

@@ -5,6 +5,7 @@
 //! daemon    device + gate + listener + metrics = a running server
 //! gate      who gets a session
 //! session   one session: its thread, its end, its faults
+//! log       standard error, whatever becomes of it
 //! executor  issues operators in order, polls for completions
 //! relay/    a server of another kind: forwards to servers that nobody reaches otherwise
 //! device/   what executes: a GPU, or the software GPU; in this process, or in one for each session
@@ -23,6 +24,7 @@ pub mod daemon;
 pub mod device;
 pub mod executor;
 pub mod gate;
+pub mod log;
 pub mod metrics;
 pub mod relay;
 pub mod session;

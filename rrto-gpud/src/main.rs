@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -16,10 +16,9 @@ use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::device::cuda::CudaDevice;
 use rrto_gpud::device::process::{ProcessDevice, WorkerCommand, worker};
 use rrto_gpud::device::{Device, DeviceError};
+use rrto_gpud::log::{self, Manner};
 use rrto_gpud::relay::{self, Relay, RelayServer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 /// What shells give for a process that ended by SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -30,15 +29,15 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 fn main() -> ExitCode {
     let ended = match Invocation::parse() {
         Invocation::Serve(args) => {
-            start_log(args.log_level);
+            let _log = log::start(args.log_level, Manner::Thread);
             run(&args)
         }
         Invocation::Relay(args) => {
-            start_log(args.log_level);
+            let _log = log::start(args.log_level, Manner::Thread);
             relay(&args)
         }
         Invocation::Work(args) => {
-            start_log(args.log_level);
+            let _log = log::start(args.log_level, Manner::Direct);
             work(&args)
         }
     };
@@ -65,7 +64,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
         // These errors have their causes in their texts already.
         let daemon = Daemon::start(args, open_device(args)?).map_err(|error| anyhow!("{error}"))?;
-        announce(&format!("listening on {} (device {})", daemon.local_addr(), daemon.device_name()))?;
+        announce(&format!("listening on {} (device {})", daemon.local_addr(), daemon.device_name()));
         daemon.serve(first_of(interrupt, terminate)).await;
         Ok(())
     })
@@ -106,7 +105,7 @@ fn relay(args: &RelayArgs) -> anyhow::Result<()> {
             RelayServer::bind(args.listen, Relay::new(rooms, args.limits())?).with_context(|| {
                 format!("cannot listen on UDP {}; give another address with --listen", args.listen)
             })?;
-        announce(&format!("relay listening on {} (rooms {count})", server.local_addr()?))?;
+        announce(&format!("relay listening on {} (rooms {count})", server.local_addr()?));
         server.serve(first_of(interrupt, terminate)).await.context("the relay's socket failed")
     })
 }
@@ -128,10 +127,12 @@ fn work(args: &WorkerArgs) -> anyhow::Result<()> {
     served.context("a worker failed; only a server starts one")
 }
 
-/// The one line on stdout, for people and for scripts that wait for it.
-fn announce(text: &str) -> anyhow::Result<()> {
+/// The one line on stdout, for people and for scripts that wait for it. If it cannot be written, nobody waits.
+fn announce(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "rrto-gpud {text}").and_then(|()| stdout.flush()).context("cannot write to stdout")
+    if let Err(error) = writeln!(stdout, "rrto-gpud {text}").and_then(|()| stdout.flush()) {
+        tracing::warn!("{text}; the standard output does not take this: {error}");
+    }
 }
 
 /// Ready at the first of the two signals; the next one ends the process at once.
@@ -148,21 +149,4 @@ async fn next_of(interrupt: &mut Signal, terminate: &mut Signal) {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-}
-
-/// Logs of RRTO's own crates up to `level`, and at most warnings of the libraries below, on stderr.
-fn start_log(level: LevelFilter) {
-    let below = level.min(LevelFilter::WARN);
-    let filter = format!("{below},rrto_gpud={level},rrto_quic={level},rrto_core={level}");
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-    // Panics are caught a session; they go where everything else about the session goes.
-    std::panic::set_hook(Box::new(|panic| {
-        let backtrace = std::backtrace::Backtrace::capture();
-        tracing::error!("{panic} (set RUST_BACKTRACE=1 for more)\n{backtrace}");
-    }));
 }

@@ -53,6 +53,7 @@ define_metrics! {
     RELAY_BYTES = describe_counter "rrto_relay_bytes_total", Bytes, "Bytes of UDP payload that a relay has forwarded.";
     RELAY_DROPPED = describe_counter "rrto_relay_dropped_total" {"why"}, Count, "Datagrams that a relay has not forwarded.";
     RELAY_REGISTRATIONS = describe_counter "rrto_relay_registrations_total" {"outcome"}, Count, "Registrations at a relay, renewals among them.";
+    LOG_LOST = describe_counter "rrto_log_lines_lost_total" {"why"}, Count, "Lines of log that nobody reads: unwritable, too many for a slow reader, or summed up in another one.";
     EXECUTE = describe_histogram "rrto_execute_seconds", Seconds, "Time to issue an operator, without what the device does later.";
 }
 

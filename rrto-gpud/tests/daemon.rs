@@ -3,6 +3,7 @@
 
 mod harness;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -76,6 +77,82 @@ fn serves_and_ends_at_a_signal() {
             assert!(log.contains(expected), "{expected} is missing in:\n{log}");
         }
     }
+}
+
+/// One program runs.
+fn run_program(address: SocketAddr, certificates: &Path) {
+    let program = Program::connect(address, certificates, Mode::Pipeline).unwrap();
+    let memory = program.alloc(64);
+    assert_eq!(program.copy_in(memory, &[1; 64]), Ok(Value::None));
+    assert_eq!(program.copy_out(memory, 64), [1; 64]);
+}
+
+#[test]
+fn serves_whatever_becomes_of_its_log() {
+    let certificates = certificates();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let logs = [Stdio::from(File::options().write(true).open("/dev/full").unwrap()), Stdio::from(writer)];
+    for log in logs {
+        let mut command = daemon(certificates.path(), &["--log-level", "trace"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.strip_prefix("rrto-gpud listening on ").and_then(|rest| rest.split(' ').next());
+        let address = address.unwrap().parse().unwrap();
+        (0..2).for_each(|_| run_program(address, certificates.path()));
+        send_signal(&child, "-TERM");
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn serves_beyond_the_size_that_its_log_may_have() {
+    let certificates = certificates();
+    let log = certificates.path().join("log");
+    // A block is 1,024 bytes in bash.
+    let command = format!(
+        "ulimit -f 1; exec {} --device cpu --listen 127.0.0.1:0 --log-level trace --certs {} 2>{}",
+        env!("CARGO_BIN_EXE_rrto-gpud"),
+        certificates.path().display(),
+        log.display()
+    );
+    let mut child = Command::new("bash").args(["-c", &command]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.strip_prefix("rrto-gpud listening on ").and_then(|rest| rest.split(' ').next());
+    let address = address.unwrap().parse().unwrap();
+    (0..2).for_each(|_| run_program(address, certificates.path()));
+    assert_eq!(std::fs::metadata(log).unwrap().len(), 1024);
+    send_signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_strangers_send_costs_a_bounded_log() {
+    const DATAGRAMS: u32 = 2000;
+    let certificates = certificates();
+    let (mut child, address) = try_start(certificates.path(), &[]).unwrap();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Of the shape of a first packet of version 1 (RFC 9000, section 17.2.2); nothing in it can be decrypted.
+    let mut datagram =
+        vec![0xc0, 0, 0, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x44, 0x96];
+    datagram.resize(1200, 7);
+    for number in 0..DATAGRAMS {
+        datagram[6..10].copy_from_slice(&number.to_le_bytes());
+        stranger.send_to(&datagram, address).unwrap();
+        if number % 50 == 0 {
+            // Waits until the server has taken them: it answers a program.
+            drop(Program::connect(address, certificates.path(), Mode::Pipeline).unwrap());
+        }
+    }
+    send_signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    let refusals: Vec<_> = log.lines().filter(|line| line.contains("connection refused")).collect();
+    assert!((1..100).contains(&refusals.len()), "{} lines:\n{log}", refusals.len());
+    assert!(log.contains(" more from 1 address in "), "{log}");
 }
 
 #[test]

@@ -22,6 +22,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// The system's buffers of the socket: a burst waits here while the ones before it go out. The system may give less.
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
+/// A socket that fails is asked again after this.
+const RECEIVE_RETRY: Duration = Duration::from_millis(10);
+
 /// A batch that the system gives or takes is no longer than an IP packet.
 const BATCH_BYTES: usize = 64 << 10;
 
@@ -75,14 +78,14 @@ impl RelayServer {
                 }
                 ready = self.socket.readable() => {
                     ready?;
-                    self.take(&mut memory).await?;
+                    self.take(&mut memory).await;
                 }
             }
         }
     }
 
     /// Receives what is there, and sends what becomes of it.
-    async fn take(&mut self, memory: &mut [u8]) -> io::Result<()> {
+    async fn take(&mut self, memory: &mut [u8]) {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let received = {
             let mut bufs: Vec<_> = memory.chunks_mut(BATCH_BYTES).map(IoSliceMut::new).collect();
@@ -90,15 +93,19 @@ impl RelayServer {
             match self.socket.try_io(Interest::READABLE, receive) {
                 Ok(received) => received,
                 // Nothing there after all, or an earlier datagram was not wanted where it went.
-                Err(error) if is_passing(&error) => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) if is_passing(&error) => return,
+                // Whatever it is, it may pass (memory, a network that goes down), and nobody else forwards.
+                Err(error) => {
+                    tracing::warn!("nothing received: {error}");
+                    tokio::time::sleep(RECEIVE_RETRY).await;
+                    return;
+                }
             }
         };
         let now = self.started.elapsed();
         for (buf, meta) in memory.chunks(BATCH_BYTES).zip(metas).take(received) {
             self.take_batch(now, buf.get(..meta.len).unwrap_or_default(), &meta).await;
         }
-        Ok(())
     }
 
     /// Datagrams that came from one address as one batch leave as one, as far as they go to one.

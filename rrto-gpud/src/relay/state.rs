@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rrto_quic::relay::wire::{Answer, Party, RefusedReason, Register, Request, Role, RoomId};
 use rrto_quic::relay::{FlowId, RoomKey};
+use rrto_quic::source_of;
 
 use super::bucket::Bucket;
 use super::cookie::Cookies;
@@ -289,20 +290,20 @@ impl Relay {
             Entry::Occupied(mut known) => {
                 let flow = known.get_mut();
                 // One that moves is let in even where there are too many: it is there already.
-                release(&mut self.sources, source(flow.place.address));
-                *self.sources.entry(source(place.address)).or_default() += 1;
+                release(&mut self.sources, source_of(flow.place.address));
+                *self.sources.entry(source_of(place.address)).or_default() += 1;
                 (flow.place, flow.cookie_made, flow.heard) = (place, cookie_made, now);
             }
             Entry::Vacant(_) if register.leaving => return Taken::Left,
             Entry::Vacant(free) => {
-                let at_source = self.sources.get(&source(place.address)).copied().unwrap_or(0);
+                let at_source = self.sources.get(&source_of(place.address)).copied().unwrap_or(0);
                 if room.clients >= self.limits.room_clients || at_source >= self.limits.source_clients {
                     return Taken::No(RefusedReason::Full);
                 }
                 let rate = Bucket::new(self.limits.flow_bytes_per_s);
                 free.insert(Flow { room: index, place, cookie_made, heard: now, rate });
                 room.clients += 1;
-                *self.sources.entry(source(place.address)).or_default() += 1;
+                *self.sources.entry(source_of(place.address)).or_default() += 1;
                 tracing::debug!(room = room.name, client = %place.address, "a client has come");
             }
         }
@@ -311,7 +312,7 @@ impl Relay {
 
     fn forget(&mut self, id: FlowId) {
         let Some(flow) = self.flows.remove(&id) else { return };
-        release(&mut self.sources, source(flow.place.address));
+        release(&mut self.sources, source_of(flow.place.address));
         if let Some(room) = self.rooms.get_mut(flow.room) {
             room.clients = room.clients.saturating_sub(1);
             tracing::debug!(room = room.name, client = %flow.place.address, "a client has gone");
@@ -355,14 +356,5 @@ fn release(sources: &mut HashMap<IpAddr, u32>, source: IpAddr) {
         if *flows.get() == 0 {
             flows.remove();
         }
-    }
-}
-
-/// What limits count by: who has one IPv6 address has its network.
-fn source(address: SocketAddr) -> IpAddr {
-    const NETWORK: u128 = !0 << 64;
-    match address.ip().to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & NETWORK).into(),
-        v4 => v4,
     }
 }

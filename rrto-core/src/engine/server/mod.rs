@@ -124,9 +124,10 @@ impl Server {
         }
     }
 
-    /// Whether the client has said goodbye.
+    /// Whether the client has said goodbye. What [`Server::poll_ready`] can still give may be executed; what lacks a payload
+    /// never will be, as the client sends no more, and there is nobody to see what it would do.
     pub fn is_finished(&self) -> bool {
-        self.goodbye && self.queue.len() == 0
+        self.goodbye
     }
 
     /// Whether the driver may read more of the control stream.
