@@ -10,6 +10,7 @@
 //! - [`workload`]: what runs over it: a recording of a real program's calls, played, or any program.
 //! - [`ideal`]: what it is compared with.
 //! - [`run`]: experiments with real processes. [`report`]: what came of them.
+//! - [`soak`]: a server among robots and strangers who do what they can, for hours.
 //! - [`tc`]: a script's link as commands for the kernel's own emulation.
 //!
 //! Invariants: `link` never reads a clock and never allocates more than its queue bounds; `script` turns every
@@ -22,5 +23,7 @@ pub mod proxy;
 pub mod report;
 pub mod run;
 pub mod script;
+pub mod soak;
+mod stage;
 pub mod tc;
 pub mod workload;

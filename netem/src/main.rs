@@ -18,6 +18,7 @@ use rrto_netem::proxy::{Config, Proxy, Stats};
 use rrto_netem::report::report;
 use rrto_netem::run::{Plan, run};
 use rrto_netem::script::{Mode, Scenario, Settings};
+use rrto_netem::soak::{self, soak};
 use rrto_netem::tc;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -62,6 +63,14 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Let robots and strangers do what they can to a server, and see whether it bears it
+    ///
+    /// Real processes on loopback, and the software GPU: programs that compute, are killed, roam, fault and end at any time;
+    /// floods, half handshakes, and a robot that sends nonsense. The same seed gives the same choices.
+    ///
+    ///   rrto-netem soak --bin target/release --minutes 60 --out soak
+    #[command(verbatim_doc_comment)]
+    Soak(SoakArgs),
     /// Print a scenario's link as a shell script of tc commands, for kernels with sch_netem
     Tc {
         /// The scenario file
@@ -136,6 +145,22 @@ struct RunArgs {
     program: Vec<OsString>,
 }
 
+#[derive(Args)]
+struct SoakArgs {
+    /// Seed of all choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// For how long
+    #[arg(long, value_name = "MIN", value_parser = minutes, default_value = "1")]
+    minutes: Duration,
+    /// Folder of rrto, its preload library and rrto-gpud [default: this command's]
+    #[arg(long, value_name = "DIR")]
+    bin: Option<PathBuf>,
+    /// Where soak.txt, soak.json and the server's log go [default: nowhere]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
 #[derive(Subcommand)]
 enum Ideal {
     /// Serve
@@ -178,6 +203,10 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
     Ok(seconds(text)? / 1000)
 }
 
+fn minutes(text: &str) -> Result<Duration, String> {
+    Ok(seconds(text)? * 60)
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|e| format!("{e}; write seconds, such as 2.5"))?;
     Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
@@ -204,6 +233,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Link(args) => link(*args),
         Command::Run(args) => experiments(args),
+        Command::Soak(SoakArgs { seed, minutes: length, bin, out }) => {
+            bin_or_own(bin).and_then(|bin| soak(&soak::Plan { seed, length, bin, out }))
+        }
         Command::Report { from, out } => report(&from, out.as_ref().unwrap_or(&from)),
         Command::Tc { scenario, dev, way } => print_tc(&scenario, &dev, way),
         Command::Ideal(role) => ideal(role),
@@ -251,11 +283,15 @@ fn link(args: LinkArgs) -> Result<()> {
 
 fn experiments(args: RunArgs) -> Result<()> {
     let RunArgs { scenarios, modes, seed, out, bin, program } = args;
-    let bin = match bin {
-        Some(bin) => bin,
-        None => std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default(),
-    };
-    run(&Plan { scenarios, modes, seed, out, bin, program })
+    run(&Plan { scenarios, modes, seed, out, bin: bin_or_own(bin)?, program })
+}
+
+/// The folder that is given, or this command's.
+fn bin_or_own(given: Option<PathBuf>) -> Result<PathBuf> {
+    match given {
+        Some(bin) => Ok(bin),
+        None => Ok(std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default()),
+    }
 }
 
 fn print_tc(file: &Path, device: &str, way: Way) -> Result<()> {

@@ -75,3 +75,11 @@ fn damaged_streams_never_panic() {
         bodies::wire(&anything);
     }
 }
+
+/// Not a test: leaves a frame stream for the fuzzer to start from.
+#[test]
+#[ignore = "writes to the folder RRTO_FUZZ_SEEDS"]
+fn seeds() {
+    let folder = std::path::PathBuf::from(std::env::var_os("RRTO_FUZZ_SEEDS").unwrap());
+    std::fs::write(folder.join("wire"), sent()).unwrap();
+}

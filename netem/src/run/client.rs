@@ -11,14 +11,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use indicatif::ProgressBar;
 
 use super::Plan as Orders;
 use super::outcome::{ModeOutcome, Sample};
-use super::stage::{Running, Stage};
 use crate::proxy::{Config, Proxy, Stats};
 use crate::script::{Mode, Scenario};
+use crate::stage::{self, Running, Stage, TOOL_LIMIT};
 use crate::workload::{Inference, PLAYER, Plan, kernels};
 
 /// A client that still runs so long after its last inference should have begun hangs: longer than the preload library waits for a
@@ -27,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a client may take to end once it has nothing more to say.
 const END_LIMIT: Duration = Duration::from_secs(5);
-
-/// Making certificates, compiling the player.
-const TOOL_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often the progress bar moves while nothing is said.
 const TICK: Duration = Duration::from_millis(200);
@@ -49,25 +46,12 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn open(orders: &Orders) -> Result<Self> {
-        let bin =
-            fs::canonicalize(&orders.bin).with_context(|| format!("no folder {}", orders.bin.display()))?;
-        for name in ["rrto", "rrto-gpud", "librrto_preload.so"] {
-            ensure!(
-                bin.join(name).exists(),
-                "no {name} in {}: build it there (cargo build --release), or say where it is with --bin",
-                bin.display()
-            );
-        }
+        let bin = stage::binaries(&orders.bin)?;
         let stage = Stage::new()?;
         let certs = stage.file("certs");
         stage.run("certs", Command::new(bin.join("rrto")).arg("certs").arg(&certs), TOOL_LIMIT)?;
         if orders.program.is_empty() {
-            let source = stage.file("player.c");
-            fs::write(&source, PLAYER)?;
-            let compiler = std::env::var_os("CC").filter(|cc| !cc.is_empty()).unwrap_or_else(|| "cc".into());
-            let mut compile = Command::new(compiler);
-            compile.arg("-O2").arg(&source).arg("-o").arg(stage.file("player")).arg("-ldl");
-            stage.run("cc", &mut compile, TOOL_LIMIT).context("the player needs a C compiler (CC)")?;
+            stage.compile("player", PLAYER)?;
         }
         Ok(Self { stage, bin, program: orders.program.clone() })
     }
@@ -199,10 +183,7 @@ impl Experiment<'_> {
             }
         };
         command.args(["--listen", "127.0.0.1:0", "--certs"]).arg(certs);
-        stage.start_server("server", &mut command, |line| {
-            let (_, address) = line.split_once("listening on ")?;
-            address.split_whitespace().next()?.parse().ok()
-        })
+        stage.start_server("server", &mut command, stage::listening)
     }
 
     fn client(&self, mode: Mode, server: SocketAddr, report: &Path) -> Result<Command> {

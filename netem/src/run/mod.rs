@@ -5,7 +5,6 @@
 
 mod client;
 mod outcome;
-mod stage;
 
 use std::collections::HashMap;
 use std::fs;

@@ -21,9 +21,13 @@ pub fn container(input: &[u8]) {
     if let Ok(bytes) = image_bytes(read) {
         assert!(bytes as u64 <= MAX_IMAGE_BYTES);
     }
+    // What a server asks of an image that it has loaded, and of each kernel.
+    let kernels = unread::Kernels::of(input, input.len());
+    assert!(kernels.code_bytes() <= input.len());
     if let Ok(container) = Container::parse(input) {
         for entry in container.entries().flatten() {
-            let _ = entry.image();
+            let Ok(image) = entry.image() else { continue };
+            leftovers(&kernels, &image);
         }
     }
     let _ = best_ptx(input);
@@ -33,6 +37,13 @@ pub fn container(input: &[u8]) {
         assert_eq!(has_binary_for(&selected, target), has_binary_for(input, target));
         assert_eq!(select(&selected, target), selected, "selecting twice changes nothing");
         assert_eq!(Kind::of(&selected), Kind::of(input));
+    }
+}
+
+/// What is left unread by each kernel of a cubin of the image that `known` is of: no more than the client is to be told.
+fn leftovers(known: &unread::Kernels, cubin: &[u8]) {
+    for kernel in unread::kernels(cubin).unwrap_or_default() {
+        assert!(known.leftovers(kernel.name).always().len() <= unread::MAX_UNREAD_RANGES);
     }
 }
 
@@ -53,5 +64,5 @@ pub fn cubin(input: &[u8]) {
             end = at + bytes;
         }
     }
-    let _ = unread::Kernels::of(input, input.len());
+    leftovers(&unread::Kernels::of(input, input.len()), input);
 }

@@ -1,4 +1,4 @@
-//! Coding without a connection, for benches.
+//! Coding without a connection, for benches and fuzzing.
 
 use bytes::Bytes;
 use rrto_core::wire::WireError;
@@ -30,8 +30,24 @@ impl Codec {
     /// # Errors
     /// What is wrong with `coded`.
     pub fn decode(coded: &Bytes, bytes: u64) -> Result<Vec<Bytes>, WireError> {
+        Self::decode_pieces([coded.clone()], bytes)
+    }
+
+    /// Likewise, where it comes in pieces.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn decode_pieces(
+        pieces: impl IntoIterator<Item = Bytes>,
+        bytes: u64,
+    ) -> Result<Vec<Bytes>, WireError> {
         let mut decoder = Decoder::new(bytes);
-        let mut left = coded.clone();
-        std::iter::from_fn(|| decoder.poll(&mut left).transpose()).collect()
+        let mut blocks = Vec::new();
+        for mut piece in pieces {
+            while let Some(block) = decoder.poll(&mut piece)? {
+                blocks.push(block);
+            }
+        }
+        Ok(blocks)
     }
 }

@@ -20,6 +20,7 @@
 mod channel;
 mod child;
 mod context;
+pub mod fuzzing;
 mod inbox;
 mod message;
 mod outbox;

@@ -1,10 +1,11 @@
-//! Processes and files of an experiment, and that nothing of them is left behind.
+//! Processes and files of an experiment or a soak, and that nothing of them is left behind.
 //!
 //! Whatever ends it (its end, an error, Ctrl-C, SIGTERM), first every process ends and then the directory with all files is removed. A
 //! signal is handled on a thread of its own, so no wait below may hold the lock.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -14,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tempfile::TempDir;
@@ -22,11 +23,17 @@ use tempfile::TempDir;
 /// A server that takes longer to say that it listens does not start.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// Making certificates, compiling a program.
+pub(crate) const TOOL_LIMIT: Duration = Duration::from_secs(60);
+
 /// How often a process is asked whether it has ended.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// How much of a failed process' log is shown, bytes.
 const LOG_TAIL_BYTES: u64 = 2 << 10;
+
+/// What an experiment needs beside this command.
+const BINARIES: [&str; 3] = ["rrto", "rrto-gpud", "librrto_preload.so"];
 
 /// The exit status after a signal is this and its number, as shells have it.
 const SIGNAL_STATUS: i32 = 128;
@@ -60,7 +67,7 @@ impl Kept {
 
 /// A directory, and all that runs. Dropping it ends and removes everything.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     kept: Arc<Mutex<Kept>>,
     dir: PathBuf,
     signals: signal_hook::iterator::Handle,
@@ -68,7 +75,7 @@ pub(super) struct Stage {
 
 /// A process that runs until it is dropped.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     kept: Arc<Mutex<Kept>>,
     number: u64,
     log: PathBuf,
@@ -79,7 +86,7 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
 }
 
 impl Stage {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut received = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
         let signals = received.handle();
         let dir = tempfile::Builder::new().prefix("rrto-netem-").tempdir();
@@ -97,12 +104,12 @@ impl Stage {
     }
 
     /// The path of a file in the directory.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
     /// Starts a process; its standard error goes to the file `name` with `.log` behind it.
-    pub(super) fn start(&self, name: &str, command: &mut Command) -> Result<(Running, ChildStdout)> {
+    pub(crate) fn start(&self, name: &str, command: &mut Command) -> Result<(Running, ChildStdout)> {
         let log = self.file(&format!("{name}.log"));
         // A group of its own, so that it ends with all that it starts.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?).process_group(0);
@@ -118,7 +125,7 @@ impl Stage {
     }
 
     /// Starts a server and waits until one of its lines says where it listens: what `address` finds in it.
-    pub(super) fn start_server<T: Send + 'static>(
+    pub(crate) fn start_server<T: Send + 'static>(
         &self,
         name: &str,
         command: &mut Command,
@@ -139,8 +146,20 @@ impl Stage {
         }
     }
 
+    /// Compiles a program of one C file in the directory.
+    pub(crate) fn compile(&self, name: &str, source: &str) -> Result<PathBuf> {
+        let (file, program) = (self.file(&format!("{name}.c")), self.file(name));
+        fs::write(&file, source)?;
+        let compiler = std::env::var_os("CC").filter(|cc| !cc.is_empty()).unwrap_or_else(|| "cc".into());
+        let mut compile = Command::new(compiler);
+        compile.arg("-O2").arg(&file).arg("-o").arg(&program).args(["-lm", "-ldl", "-lpthread"]);
+        self.run("cc", &mut compile, TOOL_LIMIT)
+            .with_context(|| format!("{name} needs a C compiler (CC)"))?;
+        Ok(program)
+    }
+
     /// Runs a command to its end, which is soon.
-    pub(super) fn run(&self, name: &str, command: &mut Command, limit: Duration) -> Result<()> {
+    pub(crate) fn run(&self, name: &str, command: &mut Command, limit: Duration) -> Result<()> {
         let (running, mut stdout) = self.start(name, command)?;
         // It says little: no pipe is filled by it.
         let status = running.wait(limit)?;
@@ -166,7 +185,7 @@ impl Drop for Stage {
 
 impl Running {
     /// How it ended; `None` if it still runs after `limit`.
-    pub(super) fn wait(&self, limit: Duration) -> Result<Option<ExitStatus>> {
+    pub(crate) fn wait(&self, limit: Duration) -> Result<Option<ExitStatus>> {
         let until = Instant::now() + limit;
         loop {
             let mut kept = lock(&self.kept);
@@ -183,8 +202,31 @@ impl Running {
         }
     }
 
+    /// Its number, if it has not been waited for.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        let kept = lock(&self.kept);
+        kept.children.iter().find(|(number, _)| *number == self.number).map(|(_, child)| child.id())
+    }
+
+    /// Sends it a signal, unless it has ended.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let mut kept = lock(&self.kept);
+        let child = kept.children.iter_mut().find(|(number, _)| *number == self.number);
+        if let Some((_, child)) = child
+            && matches!(child.try_wait(), Ok(None))
+        {
+            // It has not been waited for, so the number is still its own.
+            let _ = kill_process(Pid::from_child(child), signal);
+        }
+    }
+
+    /// The file of what it writes to standard error.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// The end of what it wrote to standard error, as a part of a sentence.
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let text = tail(&self.log).unwrap_or_default();
         if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
     }
@@ -194,6 +236,25 @@ impl Drop for Running {
     fn drop(&mut self) {
         lock(&self.kept).end(|number| number == self.number);
     }
+}
+
+/// The folder of RRTO's binaries, if all are there.
+pub(crate) fn binaries(folder: &Path) -> Result<PathBuf> {
+    let folder = fs::canonicalize(folder).with_context(|| format!("no folder {}", folder.display()))?;
+    for name in BINARIES {
+        ensure!(
+            folder.join(name).exists(),
+            "no {name} in {}: build it there (cargo build --release), or say where it is with --bin",
+            folder.display()
+        );
+    }
+    Ok(folder)
+}
+
+/// Where a line of rrto-gpud's says that it listens.
+pub(crate) fn listening(line: &str) -> Option<SocketAddr> {
+    let (_, address) = line.split_once("listening on ")?;
+    address.split_whitespace().next()?.parse().ok()
 }
 
 fn command_name(command: &Command) -> String {
