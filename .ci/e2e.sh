@@ -105,6 +105,11 @@ soname() {
     readelf -d "$TARGET_DIR/release/librrto_preload.so" | grep 'SONAME.*\[libcuda\.so\.1\]'
 }
 
+# A minute among robots and strangers, with a server of its own and the software GPU. The command is the one that the tests have built.
+soak() {
+    timeout "$LIMIT_S" cargo run --quiet --locked --package rrto-netem -- soak --seed 1 --minutes 1 --bin "$TARGET_DIR/release"
+}
+
 build_programs
 "$rrto" certs "$SCRATCH/certs" >/dev/null
 start_server "$gpud" "$device" "$SCRATCH/certs"
@@ -133,4 +138,6 @@ for mode in "${MODES[@]:1}"; do
     check "demo, $mode gives the same bits as ${MODES[0]}" same_hash "${MODES[0]}" "$mode"
 done
 check "the server is still there" server_alive
+# It has nothing to do with the device.
+[ "$device" = cuda ] || check "a server bears what robots and strangers do to it" soak
 finish

@@ -148,7 +148,7 @@ impl Report {
             let lines = log.lines().filter(|line| line.contains(level)).count();
             self.log_lines.insert(level, lines);
         }
-        for line in log.lines().filter(|line| line.contains("panicked") || line.contains("abort")) {
+        for line in log.lines().filter(|line| line.contains("panicked")) {
             self.fail("log", line);
         }
         Ok(())
