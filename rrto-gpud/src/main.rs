@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use rrto_gpud::cli::{Args, DeviceKind, Invocation, RelayArgs, WorkerArgs};
+use rrto_gpud::confine::{self, Confinement};
 use rrto_gpud::daemon::{Daemon, start_metrics};
 use rrto_gpud::device::cpu::CpuDevice;
 use rrto_gpud::device::cuda::CudaDevice;
@@ -27,6 +28,7 @@ const INTERRUPTED: i32 = 130;
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
 fn main() -> ExitCode {
+    confine::server();
     let ended = match Invocation::parse() {
         Invocation::Serve(args) => {
             let _log = log::start(args.log_level, Manner::Thread);
@@ -70,13 +72,12 @@ fn run(args: &Args) -> anyhow::Result<()> {
     })
 }
 
-/// The device that sessions are opened on. The software GPU confines its faults to their sessions, and needs no
-/// processes for that.
+/// The device that sessions are opened on.
 fn open_device(args: &Args) -> anyhow::Result<Arc<dyn Device>> {
     let device: Result<Arc<dyn Device>, DeviceError> = match args.device {
-        DeviceKind::Cpu => CpuDevice::new().map(|device| Arc::new(device) as _),
+        DeviceKind::Cpu if args.in_process => CpuDevice::new().map(|device| Arc::new(device) as _),
         DeviceKind::Cuda if args.in_process => CudaDevice::new(args.gpu).map(|device| Arc::new(device) as _),
-        DeviceKind::Cuda => {
+        DeviceKind::Cpu | DeviceKind::Cuda => {
             let arguments = WorkerArgs::new(args, args.device).command_line();
             let command = WorkerCommand { program: PathBuf::from(THIS_PROGRAM), arguments };
             ProcessDevice::new(command).map(|device| Arc::new(device) as _)
@@ -121,8 +122,10 @@ fn work(args: &WorkerArgs) -> anyhow::Result<()> {
     let socket = UnixStream::from(socket);
     let (device, gpu) = (args.device, args.gpu);
     let served = match device {
-        DeviceKind::Cuda => worker::serve(socket, || CudaDevice::new(gpu)),
-        DeviceKind::Cpu => worker::serve(socket, CpuDevice::new),
+        DeviceKind::Cuda => worker::serve(socket, || CudaDevice::new(gpu), |_| Confinement::Driver),
+        DeviceKind::Cpu => worker::serve(socket, CpuDevice::new, |info| Confinement::Nothing {
+            memory_bytes: info.total_bytes,
+        }),
     };
     served.context("a worker failed; only a server starts one")
 }

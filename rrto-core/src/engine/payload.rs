@@ -55,8 +55,10 @@ impl Payload {
         match self {
             Payload::Bytes(bytes) => Some(bytes),
             Payload::Staged(staged) => {
-                // Whoever made it has bounded its length.
-                let mut bytes = vec![0; usize::try_from(staged.bytes()).ok()?];
+                let len = usize::try_from(staged.bytes()).ok()?;
+                let mut bytes = Vec::new();
+                bytes.try_reserve_exact(len).ok()?;
+                bytes.resize(len, 0);
                 staged.copy_to(&mut bytes).then(|| bytes.into())
             }
         }

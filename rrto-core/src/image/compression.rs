@@ -77,7 +77,9 @@ fn lz4(block: &[u8], declared: usize) -> Result<Vec<u8>, String> {
     if declared as u64 > LZ4_MAX_RATIO.saturating_mul(block.len() as u64) {
         return Err(format!("{} bytes cannot hold that much", block.len()));
     }
-    let mut output = vec![0; declared];
+    let mut output = Vec::new();
+    output.try_reserve_exact(declared).map_err(|error| error.to_string())?;
+    output.resize(declared, 0);
     let written = lz4_flex::block::decompress_into(block, &mut output).map_err(|error| error.to_string())?;
     output.truncate(written);
     Ok(output)
@@ -96,7 +98,9 @@ fn zstd(frame: &[u8], declared: usize) -> Result<Vec<u8>, String> {
     for _ in 0..=declared / ZSTD_STEP_BYTES {
         let step = BlockDecodingStrategy::UptoBytes(ZSTD_STEP_BYTES);
         let finished = decoder.decode_blocks(&mut source, step).map_err(|error| error.to_string())?;
-        output.extend_from_slice(&decoder.collect().unwrap_or_default());
+        let step = decoder.collect().unwrap_or_default();
+        output.try_reserve(step.len()).map_err(|error| error.to_string())?;
+        output.extend_from_slice(&step);
         if finished {
             return Ok(output);
         }

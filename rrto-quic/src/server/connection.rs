@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, ZeroRttAccepted};
 use rrto_core::engine::server::{Channel, Greeting};
 use rrto_core::engine::{Payload, ServerLimits};
@@ -444,11 +444,12 @@ async fn take_payload(
 
 async fn keep_payload(stream: &mut RecvStream, header: &BulkHeader) -> Result<Bytes, StreamError> {
     // BulkHeader::decode has bounded the length by MAX_PAYLOAD_BYTES, and BULK_STREAMS bounds how many there are.
-    let mut payload = BytesMut::with_capacity(header.bytes as usize);
+    let mut payload = Vec::new();
+    payload.try_reserve_exact(header.bytes as usize).map_err(|error| StreamError::Staging(error.into()))?;
     let keep = |_, pieces: &[Bytes]| {
         pieces.iter().for_each(|piece| payload.extend_from_slice(piece));
         Ok(())
     };
     read_bulk(stream, header, keep).await?;
-    Ok(payload.freeze())
+    Ok(payload.into())
 }

@@ -1,9 +1,9 @@
 //! A worker's process: its start, its end, its remains.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +27,29 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a killed process may take to be gone. It takes longer only if the driver holds it.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
+
+/// How the names of environment variables begin that mean something to a driver, to the system's loader or to Rust. A worker
+/// is not told of others: a server's environment may hold secrets.
+const ENVIRONMENT: &[&str] = &[
+    "CUDA_",
+    "NVIDIA_",
+    "NV_",
+    "__NV",
+    "__GL",
+    "LD_",
+    "GLIBC_",
+    "MALLOC_",
+    "RUST_",
+    "LLVM_PROFILE",
+    "LC_",
+    "LANG",
+    "HOME",
+    "PATH",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "XDG_RUNTIME_DIR",
+];
 
 /// How often to look whether a process has ended; a context takes some milliseconds to destroy.
 const LOOK: Duration = Duration::from_millis(1);
@@ -57,11 +80,11 @@ impl Worker {
         let channel = Channel::new(ours).map_err(failed)?;
         let child = Command::new(&command.program)
             .args(&command.arguments)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_for_workers(name)))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             // The server's own standard output is for its one line.
             .stdout(Stdio::null())
-            // Ctrl-C at a terminal is for the server, which then ends its sessions in order.
-            .process_group(0)
             .spawn()
             .map_err(failed)?;
         let id = child.id();
@@ -74,15 +97,15 @@ impl Worker {
         }
     }
 
-    /// Has the session's context opened.
+    /// Has the session's context opened. Gives what the worker cannot be confined by.
     ///
     /// # Errors
     /// The device has no room for it, or is lost.
-    pub(super) fn open(&mut self, limits: Limits) -> Result<(), DeviceError> {
+    pub(super) fn open(&mut self, limits: Limits) -> Result<Vec<String>, DeviceError> {
         let sent = self.channel.send(&ToWorker::Open(limits), Bytes::new());
         sent.map_err(|_| DeviceError("limits are too long to be told".to_owned()))?;
         match self.converse()? {
-            ToServer::Opened => Ok(()),
+            ToServer::Opened { lacking } => Ok(lacking),
             other => Err(unexpected(&other)),
         }
     }
@@ -140,6 +163,10 @@ impl Drop for Worker {
         let status = self.end();
         tracing::debug!(worker = self.id, status, "worker ended");
     }
+}
+
+fn is_for_workers(name: &OsStr) -> bool {
+    ENVIRONMENT.iter().any(|beginning| name.as_encoded_bytes().starts_with(beginning.as_bytes()))
 }
 
 fn unexpected(answer: &ToServer) -> DeviceError {

@@ -59,14 +59,14 @@ pub(super) struct ProcessContext {
 }
 
 impl ProcessContext {
-    /// Opens the session's context in a worker.
+    /// Opens the session's context in a worker. Gives with it what that cannot be confined by.
     ///
     /// # Errors
     /// The device has no room for it, or is lost.
-    pub(super) fn open(mut worker: Worker, limits: Limits) -> Result<Self, DeviceError> {
-        worker.open(limits)?;
+    pub(super) fn open(mut worker: Worker, limits: Limits) -> Result<(Self, Vec<String>), DeviceError> {
+        let lacking = worker.open(limits)?;
         tracing::debug!(worker = worker.id(), "a session has its worker");
-        Ok(ProcessContext {
+        let context = ProcessContext {
             worker,
             pending: Pending::default(),
             max_pending_bytes: limits.staging_bytes,
@@ -75,7 +75,8 @@ impl ProcessContext {
             used: SpanUse::default(),
             ready: Vec::new(),
             lost: false,
-        })
+        };
+        Ok((context, lacking))
     }
 
     fn send(&mut self, number: u64, operator: Operator, payload: Option<Payload>) -> Result<(), CuResult> {
@@ -190,7 +191,7 @@ impl ProcessContext {
                 self.used.add(used);
                 Ok(())
             }
-            ToServer::Ready(_) | ToServer::Opened | ToServer::Refused(_) => {
+            ToServer::Ready(_) | ToServer::Opened { .. } | ToServer::Refused(_) => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a message that is not for now"));
             }
         };

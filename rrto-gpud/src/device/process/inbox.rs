@@ -52,7 +52,7 @@ impl Inbox {
     pub(super) fn fill(&mut self, socket: impl AsFd) -> io::Result<Filled> {
         let into = match &mut self.partial {
             Some(partial) if partial.body.len() < partial.body_bytes => {
-                partial.body.reserve_exact(partial.body_bytes - partial.body.len());
+                partial.body.try_reserve_exact(partial.body_bytes - partial.body.len())?;
                 &mut partial.body
             }
             _ => {
@@ -99,7 +99,8 @@ impl Inbox {
             self.taken += body_bytes;
             return Ok(Some((decode(head)?, Bytes::copy_from_slice(body))));
         }
-        let mut body = Vec::with_capacity(body_bytes);
+        let mut body = Vec::new();
+        body.try_reserve_exact(body_bytes)?;
         body.extend_from_slice(rest);
         self.partial = Some(Partial { head: head.to_vec(), body, body_bytes });
         self.buffer.clear();

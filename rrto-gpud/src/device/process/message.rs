@@ -79,8 +79,11 @@ pub(super) enum Carried {
 pub(super) enum ToServer {
     /// The device is open.
     Ready(DeviceInfo),
-    /// The context is open.
-    Opened,
+    /// The context is open, and the worker is confined but for what the kernel lacks, in words for the server's log.
+    Opened {
+        /// What it lacks.
+        lacking: Vec<String>,
+    },
     /// What was to be opened cannot be, for this reason.
     Refused(String),
     /// What has become of spans since this was told last.

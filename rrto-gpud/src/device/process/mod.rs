@@ -11,8 +11,9 @@
 //!
 //! Why processes: a fault of a kernel makes more than its own context unusable. After
 //! `CUDA_ERROR_ILLEGAL_ADDRESS` in one context, every other context of the same process answers that error too, and
-//! so does every new one. And a driver that aborts takes its process along. So the server itself never opens the
-//! driver; each session has a *worker*, which is this same program, started with a socket as its standard input.
+//! so does every new one. And a driver that aborts takes its process along, as the software GPU does its own when the machine
+//! has no memory. So the server itself never opens the device; each session has a *worker*, which is this same program,
+//! started with a socket as its standard input, and which [keeps nothing else](crate::confine).
 //!
 //! One worker is always kept ready, with the driver started and no context open, so that a session need not wait for
 //! that; it holds next to nothing of the device.
@@ -31,7 +32,7 @@ pub mod worker;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use rrto_core::wire::DeviceInfo;
 
@@ -52,6 +53,8 @@ pub struct WorkerCommand {
 pub struct ProcessDevice {
     info: DeviceInfo,
     workers: Arc<Workers>,
+    /// It was told what workers cannot be confined by.
+    lacking: Once,
 }
 
 impl ProcessDevice {
@@ -63,7 +66,7 @@ impl ProcessDevice {
         let workers = Arc::new(Workers { command, spare: Mutex::default(), processes: Processes::default() });
         let (spare, info) = workers.start()?;
         workers.lock().worker = Some((spare, info.clone()));
-        Ok(ProcessDevice { info, workers })
+        Ok(ProcessDevice { info, workers, lacking: Once::new() })
     }
 
     /// The process ids of all workers that are there, the spare one included.
@@ -100,7 +103,17 @@ impl ProcessDevice {
         if info != self.info {
             return Err(DeviceError("the device is not the one it was; restart rrto-gpud".to_owned()));
         }
-        Ok(Box::new(ProcessContext::open(worker, limits)?))
+        let (context, lacking) = ProcessContext::open(worker, limits)?;
+        // The first session's are every session's.
+        self.lacking.call_once(|| {
+            if !lacking.is_empty() {
+                let lacking = lacking.join(", ");
+                tracing::warn!(
+                    "sessions' processes are less confined than they could be, for lack of: {lacking}"
+                );
+            }
+        });
+        Ok(Box::new(context))
     }
 }
 

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use rrto_core::api::CuResult;
 use rrto_core::engine::Payload;
 use rrto_core::operator::{Operator, Outcome, Sequence, SequenceId, Span, Value};
+use rrto_core::wire::DeviceInfo;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::process::{Signal, getpid, kill_process};
@@ -24,6 +25,7 @@ use super::channel::Channel;
 use super::inbox::Filled;
 use super::message::{Carried, ToServer, ToWorker};
 use super::staging::{self, View};
+use crate::confine::{self, Confinement};
 use crate::device::{Context, Device, DeviceError, Limits, Progress, SpanUse};
 use crate::executor::POLL_OPERATORS;
 use crate::executor::pace::{self, Pace, is_near_end};
@@ -35,18 +37,21 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 /// The name of a worker's process in the system's lists.
 const PROCESS_NAME: &std::ffi::CStr = c"rrto-worker";
 
-/// Serves one session through `stream` on the device that `open_device` opens; returns when the server has closed the
-/// stream and everything of the session is freed, or ends the process if that takes too long.
+/// Serves one session through `stream` on the device that `open_device` opens, confined as `confinement` says for that device;
+/// returns when the server has closed the stream and everything of the session is freed, or ends the process if that takes
+/// too long.
 ///
 /// # Errors
 /// The stream cannot be used, or does not bring what it should.
 pub fn serve<D: Device>(
     stream: UnixStream,
     open_device: impl FnOnce() -> Result<D, DeviceError>,
+    confinement: impl FnOnce(&DeviceInfo) -> Confinement,
 ) -> io::Result<()> {
     // Only a name.
     let _ = rustix::thread::set_name(PROCESS_NAME);
-    match serve_on(stream, open_device) {
+    confine::begin();
+    match serve_on(stream, open_device, confinement) {
         // How the server ends a session, whatever was under way.
         Err(error) if is_end(error.kind()) => Ok(()),
         result => result,
@@ -60,6 +65,7 @@ fn is_end(kind: io::ErrorKind) -> bool {
 
 /// Kills this process some time after the server has closed the stream.
 fn end_with(stream: &UnixStream) {
+    confine::thread();
     let closed = retry_on_intr(|| poll(&mut [PollFd::new(stream, PollFlags::RDHUP)], None));
     if let Err(error) = closed {
         tracing::warn!(%error, "a worker cannot watch for the server's end");
@@ -68,11 +74,14 @@ fn end_with(stream: &UnixStream) {
     std::thread::sleep(END_LIMIT);
     // Not an ordinary exit, which would wait for the driver.
     let _ = kill_process(getpid(), Signal::KILL);
+    // Some kernels take a signal between threads that are confined differently for one to another process.
+    std::process::abort();
 }
 
 fn serve_on<D: Device>(
     stream: UnixStream,
     open_device: impl FnOnce() -> Result<D, DeviceError>,
+    confinement: impl FnOnce(&DeviceInfo) -> Confinement,
 ) -> io::Result<()> {
     let staging = staging::receive(&stream)?;
     let mut channel = Channel::new(stream)?;
@@ -83,6 +92,8 @@ fn serve_on<D: Device>(
         Ok(device) => device,
         Err(error) => return refuse(channel, error),
     };
+    let confinement = confinement(device.info());
+    let mut lacking = confinement.close_files();
     tell(channel, &ToServer::Ready(device.info().clone()))?;
     let limits = match channel.converse(None)? {
         (ToWorker::Open(limits), _) => limits,
@@ -93,7 +104,8 @@ fn serve_on<D: Device>(
         Err(error) => return refuse(channel, error),
     };
     context.share(staging.as_fd());
-    tell(channel, &ToServer::Opened)?;
+    lacking.extend(confinement.close_calls());
+    tell(channel, &ToServer::Opened { lacking })?;
     Executor {
         channel,
         context,

@@ -3,7 +3,7 @@
 use rrto_core::api::CuResult;
 
 use super::barrier::Barriers;
-use super::fault::Fault;
+use super::fault::{Fault, OutOfMemory, lengthen};
 use super::launch::Grid;
 use super::warp::{Around, Warp};
 use crate::device::cpu::alu::{Mask, WARP};
@@ -30,11 +30,14 @@ pub(super) struct Block {
 
 impl Block {
     /// Makes this the block of that number, at its beginning.
-    pub(super) fn begin(&mut self, number: u64, grid: &Grid<'_>) {
+    ///
+    /// # Errors
+    /// The machine has no memory for it.
+    pub(super) fn begin(&mut self, number: u64, grid: &Grid<'_>) -> Result<(), OutOfMemory> {
         let [x, y, _] = grid.grid.map(u64::from);
         self.index = [number % x, number / x % y, number / x / y].map(|i| i as u32);
         self.shared.clear();
-        self.shared.resize(grid.shared_bytes(), 0);
+        lengthen(&mut self.shared, grid.shared_bytes(), 0)?;
         self.barriers.reset();
         let threads = grid.threads();
         let count = grid.warps();
@@ -44,8 +47,9 @@ impl Block {
         }
         for (number, warp) in (0u32..).zip(&mut self.warps) {
             let lanes = (threads - number * WARP as u32).min(WARP as u32);
-            warp.reset(Mask::MAX >> (WARP as u32 - lanes), grid);
+            warp.reset(Mask::MAX >> (WARP as u32 - lanes), grid)?;
         }
+        Ok(())
     }
 
     /// Gives each warp a turn.

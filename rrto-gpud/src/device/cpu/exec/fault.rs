@@ -18,6 +18,25 @@ impl Fault {
     }
 }
 
+/// The machine has no memory for a block's registers or its local or shared memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutOfMemory;
+
+impl From<OutOfMemory> for Fault {
+    fn from(_: OutOfMemory) -> Self {
+        Fault::new(CuResult::OUT_OF_MEMORY, "the machine has no memory for a block of the kernel")
+    }
+}
+
+/// Makes it as long as asked for, if the machine has the memory.
+pub(super) fn lengthen<T: Clone>(what: &mut Vec<T>, len: usize, value: T) -> Result<(), OutOfMemory> {
+    if let Some(more) = len.checked_sub(what.len()) {
+        what.try_reserve(more).map_err(|_| OutOfMemory)?;
+        what.resize(len, value);
+    }
+    Ok(())
+}
+
 /// What a lane did wrong, before it is known where.
 #[derive(Clone, Debug)]
 pub(super) struct LaneFault {

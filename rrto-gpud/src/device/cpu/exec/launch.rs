@@ -254,7 +254,7 @@ impl<'g> Grid<'g> {
                 match self.take_block() {
                     Some(number) => {
                         let mut block = spare.pop().unwrap_or_default();
-                        block.begin(number, self);
+                        block.begin(number, self)?;
                         resident.push(block);
                     }
                     None => more = false,

@@ -3,7 +3,7 @@
 use rrto_core::api::CuResult;
 
 use super::barrier::Barriers;
-use super::fault::{Fault, LaneFault};
+use super::fault::{Fault, LaneFault, OutOfMemory, lengthen};
 use super::launch::Grid;
 use crate::device::cpu::alu::{Lanes, Mask, WARP, lanes_of};
 use crate::device::cpu::ptx::ir::Pc;
@@ -96,20 +96,24 @@ impl Warp {
     /// Puts every lane of the mask at the kernel's first instruction. Registers and local memory begin as
     /// zero, so that a kernel which reads what it has not written does the same each time and learns nothing
     /// of another.
-    pub(super) fn reset(&mut self, mask: Mask, grid: &Grid<'_>) {
+    ///
+    /// # Errors
+    /// The machine has no memory for them.
+    pub(super) fn reset(&mut self, mask: Mask, grid: &Grid<'_>) -> Result<(), OutOfMemory> {
         self.alive = mask;
         (self.waiting, self.at_barrier, self.carry) = (0, 0, 0);
         self.pc = [grid.routine().entry; WARP];
         self.depth = [0; WARP];
         self.registers.clear();
-        self.registers.resize(grid.frames.registers(1), [0; WARP]);
+        lengthen(&mut self.registers, grid.frames.registers(1), [0; WARP])?;
         self.predicates.clear();
-        self.predicates.resize(grid.frames.predicates(1), 0);
+        lengthen(&mut self.predicates, grid.frames.predicates(1), 0)?;
         let local = grid.frames.local(1);
         for lane in lanes_of(mask) {
             self.locals[lane].clear();
-            self.locals[lane].resize(local, 0);
+            lengthen(&mut self.locals[lane], local, 0)?;
         }
+        Ok(())
     }
 
     /// Lanes that can execute.
@@ -242,19 +246,14 @@ impl Warp {
         if inner >= MAX_CALL_DEPTH || local > MAX_LOCAL_BYTES || registers > MAX_CALL_REGISTERS {
             return Err(LaneFault::new(lane, CuResult::HARDWARE_STACK_ERROR, "the stack overflowed"));
         }
-        if self.returns.len() <= depth {
-            self.returns.resize(inner, [0; WARP]);
-        }
-        if self.registers.len() < grid.frames.registers(inner + 1) {
-            self.registers.resize(grid.frames.registers(inner + 1), [0; WARP]);
-        }
-        if self.predicates.len() < grid.frames.predicates(inner + 1) {
-            self.predicates.resize(grid.frames.predicates(inner + 1), 0);
-        }
+        let none = |OutOfMemory| {
+            LaneFault::new(lane, CuResult::OUT_OF_MEMORY, "the machine has no memory for a call")
+        };
+        lengthen(&mut self.returns, inner, [0; WARP]).map_err(none)?;
+        lengthen(&mut self.registers, grid.frames.registers(inner + 1), [0; WARP]).map_err(none)?;
+        lengthen(&mut self.predicates, grid.frames.predicates(inner + 1), 0).map_err(none)?;
         for lane in lanes_of(mask) {
-            if self.locals[lane].len() < local {
-                self.locals[lane].resize(local, 0);
-            }
+            lengthen(&mut self.locals[lane], local, 0).map_err(none)?;
             self.depth[lane] = inner as u16;
             self.returns[depth][lane] = back;
         }

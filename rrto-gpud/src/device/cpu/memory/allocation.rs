@@ -1,27 +1,23 @@
-//! One allocation: pages of atomic words that appear when first written.
+//! One allocation: atomic words, all there from the start.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Bytes in a page. Not the operating system's page: only how much memory one first write commits.
-pub(super) const PAGE_BYTES: u64 = 64 << 10;
-/// Words in a page.
-pub(super) const PAGE_WORDS: usize = (PAGE_BYTES / 8) as usize;
-
-type Page = OnceLock<Box<[AtomicU64]>>;
+use bytemuck::allocation::try_zeroed_slice_box;
 
 /// A live allocation.
 #[derive(Debug)]
 pub(crate) struct Allocation {
     base: u64,
     len: u64,
-    pages: Box<[Page]>,
+    words: Box<[AtomicU64]>,
 }
 
 impl Allocation {
-    pub(super) fn new(base: u64, len: u64) -> Self {
-        let pages = (0..len.div_ceil(PAGE_BYTES)).map(|_| OnceLock::new()).collect();
-        Self { base, len, pages }
+    /// Takes the memory from the system, which gives each of its pages when that is first written. `None` if it has not so
+    /// much address space.
+    pub(super) fn new(base: u64, len: u64) -> Option<Self> {
+        let words = try_zeroed_slice_box(usize::try_from(len.div_ceil(8)).ok()?).ok()?;
+        Some(Self { base, len, words })
     }
 
     /// The first address.
@@ -34,40 +30,21 @@ impl Allocation {
         self.len
     }
 
-    /// The words of a page, if any of them has been written.
-    pub(super) fn page(&self, index: usize) -> Option<&[AtomicU64]> {
-        self.pages.get(index)?.get().map(|words| &**words)
-    }
-
-    /// The words of a page, committed if need be. The last page is as long as the allocation needs.
-    #[inline]
-    pub(super) fn commit(&self, index: usize) -> &[AtomicU64] {
-        let Some(page) = self.pages.get(index) else { return &[] };
-        page.get_or_init(|| self.new_page(index))
-    }
-
-    #[cold]
-    fn new_page(&self, index: usize) -> Box<[AtomicU64]> {
-        let rest = self.len - index as u64 * PAGE_BYTES;
-        (0..rest.min(PAGE_BYTES).div_ceil(8)).map(|_| AtomicU64::new(0)).collect()
-    }
-
-    fn place(offset: u64) -> (usize, usize) {
-        ((offset / PAGE_BYTES) as usize, (offset % PAGE_BYTES / 8) as usize)
+    /// Its words.
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        &self.words
     }
 
     /// The aligned 64-bit word at the byte offset; zero beyond the end.
     #[inline]
     pub(crate) fn word(&self, offset: u64) -> u64 {
-        let (page, word) = Self::place(offset);
-        self.page(page).and_then(|words| words.get(word)).map_or(0, |w| w.load(Relaxed))
+        self.words.get((offset / 8) as usize).map_or(0, |w| w.load(Relaxed))
     }
 
     /// Sets an aligned 64-bit word.
     #[inline]
     pub(crate) fn set_word(&self, offset: u64, value: u64) {
-        let (page, word) = Self::place(offset);
-        if let Some(w) = self.commit(page).get(word) {
+        if let Some(w) = self.words.get((offset / 8) as usize) {
             w.store(value, Relaxed);
         }
     }
@@ -91,8 +68,7 @@ impl Allocation {
     /// Replaces `size` bytes by a function of them in one atomic step, and gives what was there.
     #[inline]
     pub(crate) fn update(&self, offset: u64, size: u32, change: impl Fn(u64) -> u64) -> u64 {
-        let (page, index) = Self::place(offset);
-        let Some(word) = self.commit(page).get(index) else { return 0 };
+        let Some(word) = self.words.get((offset / 8) as usize) else { return 0 };
         let (shift, mask) = (if size == 8 { 0 } else { shift(offset) }, mask(size));
         let mut old = word.load(Relaxed);
         loop {

@@ -4,11 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rrto_core::api::CuResult;
 
-use super::allocation::PAGE_WORDS;
 use super::{Allocation, Memory, Result, Span};
 
-/// How much of a device-to-device copy is on its way at a time.
-const COPY_CHUNK_BYTES: u64 = 1 << 20;
+/// How much of a device-to-device copy is on its way at a time, on the thread's stack.
+const COPY_CHUNK_BYTES: usize = 64 << 10;
 
 /// A `cuMemsetD*`: `rows` rows of `width` elements, `pitch_bytes` apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,25 +37,13 @@ impl Allocation {
         for (i, byte) in (offset..).zip(head.iter_mut()) {
             *byte = self.load(i, 1) as u8;
         }
-        let mut word = (offset + head.len() as u64) / 8;
+        let first = ((offset + head.len() as u64) / 8) as usize;
         let (body, tail) = rest.split_at_mut(rest.len() / 8 * 8);
-        let mut body = &mut body[..];
-        while !body.is_empty() {
-            let (page, first) = split(word);
-            let count = (PAGE_WORDS - first).min(body.len() / 8);
-            let (now, later) = body.split_at_mut(count * 8);
-            match self.page(page).and_then(|words| words.get(first..first + count)) {
-                Some(words) => {
-                    for (chunk, w) in now.chunks_exact_mut(8).zip(words) {
-                        chunk.copy_from_slice(&w.load(Relaxed).to_le_bytes());
-                    }
-                }
-                None => now.fill(0),
-            }
-            word += count as u64;
-            body = later;
+        let words = self.words().get(first..first + body.len() / 8).unwrap_or(&[]);
+        for (chunk, w) in body.chunks_exact_mut(8).zip(words) {
+            chunk.copy_from_slice(&w.load(Relaxed).to_le_bytes());
         }
-        for (i, byte) in (word * 8..).zip(tail.iter_mut()) {
+        for (i, byte) in ((first + words.len()) as u64 * 8..).zip(tail.iter_mut()) {
             *byte = self.load(i, 1) as u8;
         }
     }
@@ -66,22 +53,15 @@ impl Allocation {
         for (i, &byte) in (offset..).zip(head) {
             self.store(i, 1, u64::from(byte));
         }
-        let mut word = (offset + head.len() as u64) / 8;
-        let (mut body, tail) = rest.split_at(rest.len() / 8 * 8);
-        while !body.is_empty() {
-            let (page, first) = split(word);
-            let count = (PAGE_WORDS - first).min(body.len() / 8);
-            let (now, later) = body.split_at(count * 8);
-            let words = self.commit(page).get(first..first + count).unwrap_or(&[]);
-            for (chunk, w) in now.chunks_exact(8).zip(words) {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(chunk);
-                w.store(u64::from_le_bytes(bytes), Relaxed);
-            }
-            word += count as u64;
-            body = later;
+        let first = ((offset + head.len() as u64) / 8) as usize;
+        let (body, tail) = rest.split_at(rest.len() / 8 * 8);
+        let words = self.words().get(first..first + body.len() / 8).unwrap_or(&[]);
+        for (chunk, w) in body.chunks_exact(8).zip(words) {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(chunk);
+            w.store(u64::from_le_bytes(bytes), Relaxed);
         }
-        for (i, &byte) in (word * 8..).zip(tail) {
+        for (i, &byte) in ((first + words.len()) as u64 * 8..).zip(tail) {
             self.store(i, 1, u64::from(byte));
         }
     }
@@ -111,10 +91,6 @@ fn to_word(offset: u64) -> usize {
     (offset.next_multiple_of(8) - offset) as usize
 }
 
-fn split(word: u64) -> (usize, usize) {
-    ((word / PAGE_WORDS as u64) as usize, (word % PAGE_WORDS as u64) as usize)
-}
-
 impl Span {
     /// Reads from the start of the range, as much as it holds.
     pub(crate) fn read(&self, out: &mut [u8]) {
@@ -134,10 +110,10 @@ impl Span {
     /// CUDA.
     pub(crate) fn copy_from(&self, source: &Span) {
         let len = self.len.min(source.len);
-        let mut buffer = vec![0; len.min(COPY_CHUNK_BYTES) as usize];
+        let mut buffer = [0; COPY_CHUNK_BYTES];
         let mut done = 0;
         while done < len {
-            let chunk = (len - done).min(COPY_CHUNK_BYTES) as usize;
+            let chunk = (len - done).min(COPY_CHUNK_BYTES as u64) as usize;
             let Some(part) = buffer.get_mut(..chunk) else { break };
             source.allocation.read_bytes(source.offset + done, part);
             self.allocation.write_bytes(self.offset + done, part);

@@ -5,10 +5,11 @@
 //! is `Relaxed`; an access of less than a word is a compare-exchange of its word. All of it is little-endian,
 //! whatever the host is.
 //!
-//! Pages come into being when they are first written; what has never been written reads as zero.
+//! What has never been written reads as zero, and takes none of the machine's memory.
 
 mod allocation;
 mod bulk;
+mod machine;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,6 +18,7 @@ use rrto_core::api::CuResult;
 
 pub(crate) use allocation::Allocation;
 pub use bulk::Fill;
+use machine::Machine;
 
 /// The lowest device address. Far from zero, so that no small integer is mistaken for a pointer, and shaped
 /// like the addresses of a real device, so that a scan for pointers in kernel arguments behaves alike.
@@ -37,17 +39,19 @@ type Result<T> = std::result::Result<T, CuResult>;
 /// The live allocations, by address.
 pub(crate) type Table = Vec<Arc<Allocation>>;
 
-/// Bytes that several memories share: what a device has in all, whoever has how much of it.
+/// Bytes that several memories share: what a device has in all, whoever has how much of it, and never more than the
+/// machine has.
 #[derive(Debug)]
 pub struct Budget {
     total: u64,
     used: AtomicU64,
+    machine: Machine,
 }
 
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(total: u64) -> Self {
-        Self { total, used: AtomicU64::new(0) }
+        Self { total, used: AtomicU64::new(0), machine: Machine::new() }
     }
 
     /// All of it, in bytes.
@@ -62,7 +66,12 @@ impl Budget {
 
     fn take(&self, bytes: u64) -> bool {
         let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= self.total);
-        self.used.fetch_update(Relaxed, Relaxed, fits).is_ok()
+        let Ok(used) = self.used.fetch_update(Relaxed, Relaxed, fits) else { return false };
+        let has_room = self.machine.has_room(used + bytes, bytes);
+        if !has_room {
+            self.give(bytes);
+        }
+        has_room
     }
 
     fn give(&self, bytes: u64) {
@@ -140,7 +149,7 @@ impl Memory {
     /// Allocates `len` bytes, at the lowest address where they fit.
     ///
     /// # Errors
-    /// `INVALID_VALUE` for no bytes, `OUT_OF_MEMORY` when they do not fit.
+    /// `INVALID_VALUE` for no bytes, `OUT_OF_MEMORY` when they do not fit, or the machine has not so much.
     pub fn alloc(&self, len: u64) -> Result<u64> {
         if len == 0 {
             return Err(CuResult::INVALID_VALUE);
@@ -154,7 +163,11 @@ impl Memory {
         if !self.budget.take(rounded) {
             return Err(CuResult::OUT_OF_MEMORY);
         }
-        Arc::make_mut(&mut state.table).insert(index, Arc::new(Allocation::new(base, len)));
+        let Some(allocation) = Allocation::new(base, len) else {
+            self.budget.give(rounded);
+            return Err(CuResult::OUT_OF_MEMORY);
+        };
+        Arc::make_mut(&mut state.table).insert(index, Arc::new(allocation));
         state.used += rounded;
         Ok(base)
     }

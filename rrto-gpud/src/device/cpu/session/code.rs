@@ -153,8 +153,10 @@ impl CpuContext {
         if image_bytes > self.limits.image_bytes {
             return Err(CuResult::OUT_OF_MEMORY);
         }
+        let image = self.code.images.entry(handle).or_default();
+        image.try_reserve(payload.len()).map_err(|_| CuResult::OUT_OF_MEMORY)?;
+        image.extend_from_slice(&payload);
         self.code.image_bytes = image_bytes;
-        self.code.images.entry(handle).or_default().extend_from_slice(&payload);
         Ok(Some(Value::None))
     }
 

@@ -204,11 +204,10 @@ impl CpuContext {
         self.enqueue(stream, move |shared| {
             let outcome = match shared.fault() {
                 Some(fault) => Err(fault),
-                None => {
-                    let mut payload = vec![0; bytes as usize];
+                None => zeros(bytes).map(|mut payload| {
                     span.read(&mut payload);
-                    Ok(Value::Payload(payload.into()))
-                }
+                    Value::Payload(payload.into())
+                }),
             };
             shared.finish(number, outcome);
         })?;
@@ -239,6 +238,19 @@ impl CpuContext {
         *self.limit(limit)? = value;
         Ok(Some(Value::None))
     }
+}
+
+/// So many zeros.
+///
+/// # Errors
+/// `OUT_OF_MEMORY`: the machine has not so much memory.
+fn zeros(bytes: u64) -> Result<Vec<u8>, CuResult> {
+    let none = |_| CuResult::OUT_OF_MEMORY;
+    let bytes = usize::try_from(bytes).map_err(|_| CuResult::OUT_OF_MEMORY)?;
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(bytes).map_err(none)?;
+    zeros.resize(bytes, 0);
+    Ok(zeros)
 }
 
 impl Context for CpuContext {

@@ -29,7 +29,7 @@ pub use info::{COMPUTE_CAPABILITY, NAME, UUID};
 /// What a software GPU is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct CpuSettings {
-    /// Device memory in bytes, for all sessions together; committed only as it is written.
+    /// Device memory in bytes, for all sessions in this process together; committed only as it is written.
     pub memory_bytes: u64,
     /// Processors that a kernel's blocks are spread over.
     pub workers: NonZero<usize>,
