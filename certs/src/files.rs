@@ -27,6 +27,7 @@ const DIRECTORY_IN_HOME: &str = ".config/rrto";
 /// DIR/ca.key            stays here: whoever has it can make certificates
 /// DIR/server.pem, .key  to the server
 /// DIR/robots/NAME.pem, .key  to the robot NAME
+/// DIR/revoked.txt       to the server: whom not to take any more
 /// DIR/rooms/NAME.key    to the relay, and to the server and robots that meet there
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +77,12 @@ impl Files {
     #[must_use]
     pub fn room(&self, name: &str) -> PathBuf {
         self.dir.join("rooms").join(format!("{name}.key"))
+    }
+
+    /// The list of certificates that are good no longer.
+    #[must_use]
+    pub fn revoked(&self) -> PathBuf {
+        self.dir.join("revoked.txt")
     }
 
     /// Names of the robots that have a certificate here, sorted.

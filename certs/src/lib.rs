@@ -16,9 +16,11 @@
 mod authority;
 mod files;
 mod names;
+mod revocation;
 
 pub use authority::{Authority, Validity};
 pub use files::{Files, Identity, RobotError};
+pub use revocation::revoke;
 
 use std::collections::HashSet;
 use std::io;
@@ -154,6 +156,14 @@ pub enum CertsError {
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// A robot's certificate cannot be read.
+    #[error("{} holds no certificate: {reason}; move it away to revoke all certificates of that name", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// There is nothing to make a secret of.
     #[error("the system gives no random bytes")]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rrto_certs::{
-    Authority, CertsError, Files, Identity, RobotError, Validity, add_robot, add_room, create_all,
+    Authority, CertsError, Files, Identity, RobotError, Validity, add_robot, add_room, create_all, revoke,
 };
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -300,4 +300,24 @@ fn a_rooms_secret_is_its_owners_only_and_never_the_same() {
     assert!(matches!(add_room(dir.path(), "one"), Err(CertsError::Exists { .. })));
     assert!(matches!(add_room(dir.path(), "../one"), Err(CertsError::BadName { .. })));
     assert_eq!(fs::read_to_string(&paths[0]).unwrap(), texts[0]);
+}
+
+#[test]
+fn a_robot_is_revoked_by_its_certificate_or_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = create_all(dir.path(), &["gpu.lab"], &["spot", "rex"]).unwrap();
+    let lines = || fs::read_to_string(files.revoked()).unwrap();
+    assert_eq!(revoke(dir.path(), "spot").unwrap(), files.revoked());
+    let first = lines();
+    let (serial, comment) = first.trim_end().split_once(' ').unwrap();
+    assert_eq!(comment, "# spot");
+    assert!(serial.split(':').all(|byte| u8::from_str_radix(byte, 16).is_ok()), "{serial}");
+    revoke(dir.path(), "spot").unwrap();
+    assert_eq!(lines(), first, "once is enough");
+    fs::write(files.revoked(), first.trim_end()).unwrap();
+    revoke(dir.path(), "gone").unwrap();
+    assert_eq!(lines(), format!("{first}robot gone\n"));
+    assert!(matches!(revoke(dir.path(), "../spot"), Err(CertsError::BadName { .. })));
+    fs::write(files.robot("rex").certificate, "no certificate").unwrap();
+    assert!(matches!(revoke(dir.path(), "rex"), Err(CertsError::NoCertificate { .. })));
 }

@@ -33,6 +33,9 @@ const DEFAULT_SESSION_IDLE: &str = "10";
 /// not be held much longer.
 const DEFAULT_GRACE: &str = "30";
 
+/// Longer than any inference, and shorter than service managers wait before they kill.
+const DEFAULT_DRAIN: &str = "15";
+
 const QUICK_START: &str = "\
 Quick start:
   rrto certs DIR                              make certificates, once
@@ -43,7 +46,8 @@ Quick start:
 Where robots cannot reach this machine: rrto-gpud relay --help
 
 Prometheus reads http://127.0.0.1:9464/metrics if started with --metrics 9464.
-End it with Ctrl-C or SIGTERM: running programs are told, and everything on the device is freed.";
+End it with Ctrl-C or SIGTERM: what runs may end, programs are told, and everything on the device is freed.
+SIGHUP has it read its certificates, and who is revoked, again.";
 
 /// Serves this machine's GPU to CUDA programs on other machines.
 ///
@@ -93,6 +97,11 @@ pub struct Args {
     /// half of the programs are waited for at a time
     #[arg(long, value_name = "SECS", default_value = DEFAULT_GRACE, value_parser = units::seconds)]
     pub grace: Duration,
+
+    /// Seconds that what is running has to end when the server is to; programs that are between two inferences are told at
+    /// once
+    #[arg(long, value_name = "SECS", default_value = DEFAULT_DRAIN, value_parser = units::seconds)]
+    pub drain: Duration,
 
     /// How fast to send: wireless, or for links that lose nothing but by congestion cubic, newreno or bbr
     #[arg(long, value_name = "KIND", default_value_t)]

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::metrics::gauge;
 use metrics_exporter_prometheus::BuildError;
 use rrto_core::engine::ServerLimits;
-use rrto_quic::{Coding, Listener, ServeConfig, ServeError};
+use rrto_quic::{Coding, Listener, Reloader, ServeConfig, ServeError};
 
 use crate::cli::Args;
 use crate::device::{Device, Limits};
@@ -87,6 +88,7 @@ impl Daemon {
             Some(relay) => Listener::bind_behind(relay, serve)?,
             None => Listener::bind(serve)?,
         };
+        let listener = listener.with_drain(args.drain);
         let gate = Arc::new(Gate::new(Arc::clone(&device), limits, args.max_sessions));
         Ok(Daemon { listener, device, gate })
     }
@@ -96,15 +98,27 @@ impl Daemon {
         self.listener.local_addr()
     }
 
+    /// For reading the certificates again while it serves.
+    pub fn reloader(&self) -> Reloader {
+        self.listener.reloader()
+    }
+
     /// The device's name.
     pub fn device_name(&self) -> &str {
         &self.device.info().name
     }
 
-    /// Serves until `shutdown` is ready, then ends all sessions and waits until what they held is freed.
+    /// Serves until `shutdown` is ready, lets what is running end, then ends all sessions and waits until what they held is
+    /// freed.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Daemon { listener, gate, .. } = self;
-        listener.serve(Arc::clone(&gate) as Arc<dyn rrto_quic::Gate>, shutdown).await;
+        let sessions = Arc::clone(&gate);
+        let told = async move {
+            shutdown.await;
+            tracing::info!(sessions = sessions.sessions(), "no new sessions: what is running may end");
+            gauge!(metrics::DRAINING).set(1.0);
+        };
+        listener.serve(Arc::clone(&gate) as Arc<dyn rrto_quic::Gate>, told).await;
         tracing::info!(sessions = gate.sessions(), "shutting down");
         let waited = tokio::task::spawn_blocking(move || gate.wait_until_empty(SHUTDOWN_LIMIT)).await;
         match waited {

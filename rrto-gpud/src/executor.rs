@@ -31,6 +31,9 @@ pub const POLL_OPERATORS: u32 = 16;
 /// or the session's end wakes it.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 
+/// What a client is told whose session ends because the server does.
+const SHUTDOWN: &str = "the server is shutting down";
+
 /// How long to wait for room before looking whether the session is over.
 const ROOM_WAIT: Duration = Duration::from_millis(10);
 
@@ -42,6 +45,10 @@ pub trait Calls {
     fn stage_in(&self, _staging: Arc<dyn Staging>) {}
     /// Why the session is over, if it is.
     fn over(&self) -> Option<String>;
+    /// Whether it is to end now that it has had nothing to do for so long.
+    fn may_end(&self, _idle: Duration) -> bool {
+        false
+    }
     /// Tells how an operator ended.
     fn finish(&self, number: u64, outcome: Outcome);
     /// Ends the session for a reason that is the client's to know.
@@ -59,6 +66,10 @@ impl Calls for Session {
 
     fn over(&self) -> Option<String> {
         Session::over(self)
+    }
+
+    fn may_end(&self, idle: Duration) -> bool {
+        Session::may_end(self, idle)
     }
 
     fn finish(&self, number: u64, outcome: Outcome) {
@@ -101,6 +112,11 @@ pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMet
                 }
             }
             Next::Idle if wait.is_zero() => pace::pause(),
+            // What waits so long has nothing pending.
+            Next::Idle if wait >= IDLE_WAIT && calls.may_end(pace.waited()) => {
+                calls.end(SHUTDOWN);
+                return SHUTDOWN.to_owned();
+            }
             Next::Idle => {}
             Next::Over(reason) => return reason,
         }

@@ -64,9 +64,15 @@ fn run(args: &Args) -> anyhow::Result<()> {
         // Before the ready line: whoever reads that may send a signal at once.
         let interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+        let hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
         // These errors have their causes in their texts already.
         let daemon = Daemon::start(args, open_device(args)?).map_err(|error| anyhow!("{error}"))?;
         announce(&format!("listening on {} (device {})", daemon.local_addr(), daemon.device_name()));
+        let reloader = daemon.reloader();
+        tokio::spawn(at_each(hangup, move || match reloader.reload() {
+            Ok(revoked) => tracing::info!(revoked, "certificates and revocation lists were read again"),
+            Err(error) => tracing::error!("certificates stay as they were: {error}"),
+        }));
         daemon.serve(first_of(interrupt, terminate)).await;
         Ok(())
     })
@@ -97,16 +103,26 @@ fn relay(args: &RelayArgs) -> anyhow::Result<()> {
     runtime.block_on(async {
         let interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+        let hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
         if let Some(address) = args.metrics {
             start_metrics(address).map_err(|error| anyhow!("{error}"))?;
         }
         let rooms = relay::load(&args.rooms).map_err(|error| anyhow!("{error}"))?;
         let count = rooms.len();
-        let server =
+        let mut server =
             RelayServer::bind(args.listen, Relay::new(rooms, args.limits())?).with_context(|| {
                 format!("cannot listen on UDP {}; give another address with --listen", args.listen)
             })?;
         announce(&format!("relay listening on {} (rooms {count})", server.local_addr()?));
+        let (rooms, reloads) = (args.rooms.clone(), server.reloads());
+        tokio::spawn(at_each(hangup, move || match relay::load(&rooms) {
+            Ok(rooms) => {
+                tracing::info!(rooms = rooms.len(), "rooms were read again");
+                // If nobody takes them, the relay is about to end.
+                let _ = reloads.send(rooms);
+            }
+            Err(error) => tracing::error!("rooms stay as they were: {error}"),
+        }));
         server.serve(first_of(interrupt, terminate)).await.context("the relay's socket failed")
     })
 }
@@ -117,7 +133,8 @@ fn work(args: &WorkerArgs) -> anyhow::Result<()> {
     let _inside = runtime.enter();
     // A service manager sends these to all processes of the server. It is the server that ends its sessions then, and
     // workers end with them; the handlers stay for as long as the process does, and do nothing.
-    let _ignored = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let _ignored: Vec<Signal> = kinds.into_iter().map(signal).collect::<Result<_, _>>()?;
     let socket = std::io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
     let socket = UnixStream::from(socket);
     let (device, gpu) = (args.device, args.gpu);
@@ -145,6 +162,13 @@ async fn first_of(mut interrupt: Signal, mut terminate: Signal) {
         next_of(&mut interrupt, &mut terminate).await;
         std::process::exit(INTERRUPTED);
     });
+}
+
+/// Does something each time that the signal comes.
+async fn at_each(mut signal: Signal, mut work: impl FnMut()) {
+    while signal.recv().await.is_some() {
+        work();
+    }
 }
 
 async fn next_of(interrupt: &mut Signal, terminate: &mut Signal) {

@@ -34,6 +34,7 @@ macro_rules! define_metrics {
 // A row: constant = how it is described, name, label if it has one, unit, description.
 define_metrics! {
     SESSIONS = describe_gauge "rrto_sessions", Count, "Sessions now.";
+    DRAINING = describe_gauge "rrto_draining", Count, "1 from when the server is to end: it takes no new sessions.";
     SESSIONS_ADMITTED = describe_counter "rrto_sessions_admitted_total", Count, "Sessions that were admitted.";
     SESSIONS_REFUSED = describe_counter "rrto_sessions_refused_total", Count, "Sessions refused because the server was full.";
     SESSION_PANICS = describe_counter "rrto_session_panics_total", Count, "Sessions that ended by a bug in the server.";

@@ -31,6 +31,7 @@ mod credit;
 mod hot;
 pub mod relay;
 mod routes;
+mod secret;
 mod server;
 mod signal;
 mod source;
@@ -48,7 +49,9 @@ pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, 
 pub use coding::{Coding, UnknownCoding};
 pub use congestion::{Congestion, UnknownCongestion};
 pub use routes::Routes;
-pub use server::{Admission, Gate, Listener, Next, ServeConfig, ServeError, Session, SessionStatistics};
+pub use server::{
+    Admission, Gate, Listener, Next, Reloader, ServeConfig, ServeError, Session, SessionStatistics,
+};
 pub use source::source_of;
 pub use staging::{Place, Staging};
 pub use system::System;

@@ -6,6 +6,7 @@ mod connection;
 mod listener;
 mod places;
 mod registry;
+mod trust;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use rrto_core::engine::{Server, ServerLimits, Work};
 use rrto_core::operator::Outcome;
 use rrto_core::wire::{Hello, Refusal, SessionToken, Welcome};
 use tokio::sync::Notify;
+pub use trust::Reloader;
 
 use self::registry::Registry;
 use crate::coding::Coding;
@@ -32,6 +34,12 @@ use crate::tls::{Credentials, CredentialsError};
 
 /// How long an executor has nothing to do before what it executed is acknowledged.
 const IDLE_BEFORE_ACKNOWLEDGING: Duration = Duration::from_millis(2);
+
+/// Between the calls of an inference a program is silent for less than this.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// How long an output may be on its way to a robot that has not said that it has it.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(2);
 
 /// Where to listen, as whom, and within which bounds.
 #[derive(Clone, Debug)]
@@ -152,6 +160,8 @@ struct Shared {
     robot: String,
     /// Where it was when it said hello.
     peer: SocketAddr,
+    /// What it proved then to be.
+    certificate: Vec<u8>,
     token: SessionToken,
     state: Mutex<State>,
     /// Something arrived, or the session is over.
@@ -177,7 +187,7 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     fn new(
         id: u64,
-        (robot, peer): (String, SocketAddr),
+        (robot, peer, certificate): (String, SocketAddr, Vec<u8>),
         token: SessionToken,
         limits: ServerLimits,
         hot: Arc<Hot>,
@@ -187,6 +197,7 @@ impl Shared {
             id,
             robot,
             peer,
+            certificate,
             token,
             state: Mutex::new(State {
                 engine,
@@ -333,6 +344,16 @@ impl Session {
     /// Why it is over, if it is.
     pub fn over(&self) -> Option<String> {
         self.shared.lock().over.clone()
+    }
+
+    /// Whether it is to end because the server does, and nothing is lost by it: everything that came is executed and
+    /// answered, `idle` ago.
+    pub fn may_end(&self, idle: Duration) -> bool {
+        if !self.registry.is_draining() || idle < QUIET {
+            return false;
+        }
+        let state = self.shared.lock();
+        state.engine.is_settled() && (idle >= DELIVERY_LIMIT || !state.engine.has_unconfirmed_payloads())
     }
 
     /// Tells how an operator ended.

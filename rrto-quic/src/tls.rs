@@ -1,5 +1,6 @@
 //! Certificates from PEM files, and the TLS configurations of both sides.
 
+mod revoked;
 mod tickets;
 
 use std::io;
@@ -13,6 +14,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use tickets::Tickets;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+pub(crate) use revoked::Revoked;
+
+use crate::secret::{self, SecretError};
 
 /// The name that every server certificate carries and every robot asks for.
 pub const SERVER_NAME: &str = "rrto-gpud";
@@ -51,6 +56,14 @@ pub enum CredentialsError {
         /// Why.
         source: io::Error,
     },
+    /// A private key is not private.
+    #[error("{} can be read or changed by others (mode {mode:03o}), and a key is its owner's alone: chmod 600 {}", path.display(), path.display())]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// A file does not hold what it should.
     #[error("{} holds no usable {what}: {reason}", path.display())]
     Unusable {
@@ -75,7 +88,12 @@ impl Credentials {
         for certificate in certificates(&self.ca)? {
             roots.add(certificate).map_err(|error| unusable(&self.ca, "authority certificate", error))?;
         }
-        let pem = read(&self.key)?;
+        let pem = secret::read(&self.key).map_err(|error| match error {
+            SecretError::Unreadable(source) => {
+                CredentialsError::Unreadable { path: self.key.clone(), source }
+            }
+            SecretError::Exposed(mode) => CredentialsError::Exposed { path: self.key.clone(), mode },
+        })?;
         let key =
             PrivateKeyDer::from_pem_slice(&pem).map_err(|error| unusable(&self.key, "private key", error))?;
         Ok(Loaded { roots, chain: certificates(&self.certificate)?, key })
@@ -126,10 +144,16 @@ impl Credentials {
 
 /// The common name of the certificate that the other party proved to own; `None` if it has none, or an empty one.
 pub(crate) fn peer_name(connection: &quinn::Connection) -> Option<String> {
-    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
+    let certificate = peer_certificate(connection)?;
+    let (_, certificate) = X509Certificate::from_der(&certificate).ok()?;
     let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
     Some(rrto_core::wire::truncated(name)).filter(|name| !name.is_empty())
+}
+
+/// The certificate that the other party proved to own.
+pub(crate) fn peer_certificate(connection: &quinn::Connection) -> Option<CertificateDer<'static>> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    chain.into_iter().next()
 }
 
 pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -360,6 +360,7 @@ fn nameless(certs: &Path, common_name: Option<&str>) -> Credentials {
     };
     std::fs::write(&credentials.certificate, certificate.pem()).unwrap();
     std::fs::write(&credentials.key, key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&credentials.key, std::fs::Permissions::from_mode(0o600)).unwrap();
     credentials
 }
 

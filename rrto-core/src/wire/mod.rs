@@ -160,6 +160,14 @@ pub enum Refusal {
         "the robot's certificate has no name (subject common name), by which the server knows robots: make one with rrto certs DIR --add-robot NAME"
     )]
     Nameless,
+    /// The robot's certificate is on the server's list of those that are good no longer.
+    #[error(
+        "the robot's certificate has been revoked: make it another one with rrto certs DIR --add-robot NAME"
+    )]
+    Revoked,
+    /// The server takes no new sessions, and waits for those that it has.
+    #[error("the server is shutting down: try again when it has been started anew")]
+    Ending,
 }
 
 /// Everything that a client sends on the control stream.

@@ -16,6 +16,7 @@ fn the_definition_is_sound_and_help_shows_every_default() {
         "0.0.0.0:7786",
         "[default: 16]",
         "[default: 10]",
+        "[default: 15]",
         "[default: 30]",
         "all there is",
         "[default: info]",
@@ -34,6 +35,7 @@ fn a_short_line_is_enough() {
     assert_eq!(args.relay, None);
     assert_eq!(args.session_idle, Duration::from_secs(10));
     assert_eq!(args.grace, Duration::from_secs(30));
+    assert_eq!(args.drain, Duration::from_secs(15));
     let credentials = args.credentials();
     assert_eq!(credentials.ca, PathBuf::from("c/ca.pem"));
     assert_eq!(credentials.certificate, PathBuf::from("c/server.pem"));
@@ -43,7 +45,7 @@ fn a_short_line_is_enough() {
 #[test]
 fn everything_can_be_given() {
     let line = "--device cuda --gpu 2 --in-process --listen [::1]:99 --certs c --max-sessions 3 --session-memory 4GiB \
-                --session-idle 1.5 --grace 60 --congestion cubic --relay relay://r:1/a --metrics 9464 --log-level debug";
+                --session-idle 1.5 --grace 60 --drain 5 --congestion cubic --relay relay://r:1/a --metrics 9464 --log-level debug";
     let expected = Args {
         device: DeviceKind::Cuda,
         gpu: 2,
@@ -55,6 +57,7 @@ fn everything_can_be_given() {
         session_memory: Some(4 << 30),
         session_idle: Duration::from_millis(1500),
         grace: Duration::from_secs(60),
+        drain: Duration::from_secs(5),
         congestion: Congestion::Cubic,
         metrics: Some("127.0.0.1:9464".parse().unwrap()),
         log_level: LevelFilter::DEBUG,

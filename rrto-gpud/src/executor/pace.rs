@@ -62,6 +62,11 @@ impl Pace {
         Pace { since: Instant::now(), spin_idle }
     }
 
+    /// Since something has happened.
+    pub(crate) fn waited(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// How long to wait before looking again. Zero is to be followed by a yield; `None` is until something arrives.
     pub(crate) fn next_wait(&self, is_pending: bool) -> Option<Duration> {
         wait_after(self.since.elapsed(), is_pending, self.spin_idle)

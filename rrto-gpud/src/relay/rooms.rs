@@ -90,12 +90,18 @@ pub fn load(dir: &Path) -> Result<Vec<RoomConfig>, RoomsError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
     fn every_key_file_is_a_room() {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
         assert!(matches!(load(folder.path()), Err(RoomsError::None { .. })));
         write("b.key", &"ab".repeat(32));
         write("a.1.key", &"cd".repeat(32));

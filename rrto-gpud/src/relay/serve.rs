@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge};
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use tokio::io::Interest;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::MissedTickBehavior;
 
+use super::rooms::RoomConfig;
 use super::state::{Place, Relay, Verdict};
 use crate::metrics::{
     RELAY_BYTES, RELAY_CLIENTS, RELAY_DATAGRAMS, RELAY_DROPPED, RELAY_REGISTRATIONS, RELAY_SERVERS,
@@ -34,6 +36,7 @@ pub struct RelayServer {
     system: UdpSocketState,
     relay: Relay,
     started: Instant,
+    reloads: Option<UnboundedReceiver<Vec<RoomConfig>>>,
 }
 
 impl RelayServer {
@@ -48,7 +51,7 @@ impl RelayServer {
         let _ = system.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES);
         let _ = system.set_send_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES);
         let socket = tokio::net::UdpSocket::from_std(socket)?;
-        Ok(RelayServer { socket, system, relay, started: Instant::now() })
+        Ok(RelayServer { socket, system, relay, started: Instant::now(), reloads: None })
     }
 
     /// The bound address.
@@ -57,6 +60,13 @@ impl RelayServer {
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// What is sent there are its rooms from then on.
+    pub fn reloads(&mut self) -> UnboundedSender<Vec<RoomConfig>> {
+        let (sender, reloads) = unbounded_channel();
+        self.reloads = Some(reloads);
+        sender
     }
 
     /// Forwards until `shutdown` is ready.
@@ -76,6 +86,7 @@ impl RelayServer {
                     self.relay.expire(self.started.elapsed());
                     self.publish();
                 }
+                Some(rooms) = next_of(&mut self.reloads) => self.relay.set_rooms(rooms),
                 ready = self.socket.readable() => {
                     ready?;
                     self.take(&mut memory).await;
@@ -187,6 +198,10 @@ impl RelayServer {
             counter!(RELAY_REGISTRATIONS, "outcome" => outcome).absolute(count);
         }
     }
+}
+
+async fn next_of(reloads: &mut Option<UnboundedReceiver<Vec<RoomConfig>>>) -> Option<Vec<RoomConfig>> {
+    reloads.as_mut()?.recv().await
 }
 
 fn is_passing(error: &io::Error) -> bool {

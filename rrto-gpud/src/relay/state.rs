@@ -106,6 +106,12 @@ struct Room {
     clients: u32,
 }
 
+impl Room {
+    fn new(RoomConfig { name, key }: RoomConfig) -> Self {
+        Room { name, key, server: None, cookie_made: 0, clients: 0 }
+    }
+}
+
 /// The relay. Times are since it started. Without proof, nobody makes it remember anything.
 pub struct Relay {
     limits: Limits,
@@ -127,11 +133,10 @@ impl Relay {
     /// The system gives no random bytes.
     pub fn new(rooms: Vec<RoomConfig>, limits: Limits) -> io::Result<Self> {
         let by_id = rooms.iter().enumerate().map(|(index, room)| (room.key.room(), index)).collect();
-        let room = |RoomConfig { name, key }| Room { name, key, server: None, cookie_made: 0, clients: 0 };
         Ok(Relay {
             limits,
             cookies: Cookies::new()?,
-            rooms: rooms.into_iter().map(room).collect(),
+            rooms: rooms.into_iter().map(Room::new).collect(),
             by_id,
             flows: HashMap::new(),
             sources: HashMap::new(),
@@ -139,6 +144,26 @@ impl Relay {
             unproven: Bucket::new(UNPROVEN_ANSWERS_PER_S),
             statistics: Statistics::default(),
         })
+    }
+
+    /// Has these rooms from now on. Those that stay keep their server and clients, also under another name.
+    pub fn set_rooms(&mut self, rooms: Vec<RoomConfig>) {
+        let by_id: HashMap<_, _> =
+            rooms.iter().enumerate().map(|(index, room)| (room.key.room(), index)).collect();
+        let moved: Vec<_> = self.rooms.iter().map(|room| by_id.get(&room.key.room()).copied()).collect();
+        let is_gone = |flow: &Flow| moved.get(flow.room).is_none_or(Option::is_none);
+        let gone: Vec<_> = self.flows.iter().filter(|(_, flow)| is_gone(flow)).map(|(id, _)| *id).collect();
+        gone.into_iter().for_each(|flow| self.forget(flow));
+        for flow in self.flows.values_mut() {
+            flow.room = moved.get(flow.room).copied().flatten().unwrap_or(usize::MAX);
+        }
+        let before = std::mem::replace(&mut self.rooms, rooms.into_iter().map(Room::new).collect());
+        for (room, to) in before.into_iter().zip(moved) {
+            if let Some(new) = to.and_then(|to| self.rooms.get_mut(to)) {
+                *new = Room { name: std::mem::take(&mut new.name), ..room };
+            }
+        }
+        self.by_id = by_id;
     }
 
     /// What has happened so far.

@@ -32,8 +32,12 @@ pub(crate) fn certificates() -> TempDir {
 }
 
 pub(crate) fn robot_credentials(certificates: &Path) -> Credentials {
+    credentials_of("robot", certificates)
+}
+
+fn credentials_of(robot: &str, certificates: &Path) -> Credentials {
     let files = rrto_certs::Files::new(certificates);
-    let robot = files.robot("robot");
+    let robot = files.robot(robot);
     Credentials { ca: files.authority().certificate, certificate: robot.certificate, key: robot.key }
 }
 
@@ -120,9 +124,18 @@ impl Program {
         certificates: &Path,
         mode: Mode,
     ) -> Result<Self, ConnectError> {
+        Self::connect_as("robot", server, certificates, mode)
+    }
+
+    pub(crate) fn connect_as(
+        robot: &str,
+        server: impl ToString,
+        certificates: &Path,
+        mode: Mode,
+    ) -> Result<Self, ConnectError> {
         let config = LinkConfig {
             server: server.to_string(),
-            credentials: robot_credentials(certificates),
+            credentials: credentials_of(robot, certificates),
             mode,
             program: "test".to_owned(),
             limits: ClientLimits::default(),

@@ -404,3 +404,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rooms_come_and_go_and_who_is_in_one_that_stays_is_not_disturbed() {
+    let mut relay = Relay::new(vec![room(1), room(2)], LIMITS).unwrap();
+    let now = SECOND;
+    let in_room = |role, party, number| Register { room: key(number).room(), ..wish(role, party) };
+    for number in [1, 2] {
+        let server = register(&mut relay, now, 10 + number, 1, in_room(Role::Server, number, number), number);
+        assert!(matches!(server, Verdict::Answer(_)));
+        register(&mut relay, now, 20 + number, 1, in_room(Role::Client, 20 + number, number), number);
+    }
+    assert_eq!((relay.servers(), relay.clients()), (2, 2));
+    let mut renamed = room(2);
+    renamed.name = "renamed".to_owned();
+    relay.set_rooms(vec![room(3), renamed]);
+    assert_eq!((relay.servers(), relay.clients()), (1, 1));
+    let forwarded = |relay: &mut Relay, number: u8| {
+        let flow = key(number).flow(Party([20 + number; 16]));
+        relay.handle(now, place(address(20 + number, 1)), &data(flow, 100))
+    };
+    assert_eq!(forwarded(&mut relay, 2), Verdict::Forward(place(address(12, 1))));
+    assert!(!matches!(forwarded(&mut relay, 1), Verdict::Forward(_)));
+    let gone = register(&mut relay, now, 11, 1, in_room(Role::Server, 1, 1), 1);
+    assert_eq!(refused(&gone), Some(RefusedReason::UnknownRoom));
+    let new = register(&mut relay, now, 13, 1, in_room(Role::Server, 3, 3), 3);
+    assert!(matches!(new, Verdict::Answer(_)));
+    assert_eq!(relay.servers(), 2);
+}

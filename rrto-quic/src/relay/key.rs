@@ -1,18 +1,15 @@
 //! The secret of a room, and what is derived from it.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ring::hmac;
 
 use super::wire::{FlowId, Party, Proof, RoomId};
+use crate::secret::{self, SecretError};
 
 /// Bytes of a room's secret: as many as HMAC-SHA256 has of security.
 const SECRET_BYTES: usize = 32;
-
-/// No file with a secret in it is longer; more is not read.
-const MAX_FILE_BYTES: u64 = 4096;
 
 /// What the secret is used for. Each use has a text of its own in front of what is authenticated, and none begins with another.
 const ROOM: &[u8] = b"rrto relay 1 room:";
@@ -35,6 +32,14 @@ pub enum RoomKeyError {
         /// Why.
         source: io::Error,
     },
+    /// The file is not its owner's alone.
+    #[error("{} can be read or changed by others (mode {mode:03o}), and a secret is its owner's alone: chmod 600 {}", path.display(), path.display())]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The file does not hold a secret.
     #[error(
         "{} holds no room secret: expected 64 hexadecimal digits, as rrto certs DIR --add-room NAME makes them",
@@ -55,12 +60,12 @@ impl RoomKey {
     /// The secret in a file: 64 hexadecimal digits, with nothing but white space around them.
     ///
     /// # Errors
-    /// The file is not readable, or something else is in it.
+    /// The file is not readable, or not by its owner alone, or something else is in it.
     pub fn read(path: &Path) -> Result<Self, RoomKeyError> {
-        let mut text = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut text))
-            .map_err(|source| RoomKeyError::Unreadable { path: path.to_owned(), source })?;
+        let text = secret::read(path).map_err(|error| match error {
+            SecretError::Unreadable(source) => RoomKeyError::Unreadable { path: path.to_owned(), source },
+            SecretError::Exposed(mode) => RoomKeyError::Exposed { path: path.to_owned(), mode },
+        })?;
         let secret =
             decode(text.trim_ascii()).ok_or_else(|| RoomKeyError::Unusable { path: path.to_owned() })?;
         Ok(RoomKey::new(&secret))
@@ -141,6 +146,8 @@ fn decode(digits: &[u8]) -> Option<[u8; SECRET_BYTES]> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -149,6 +156,10 @@ mod tests {
         let path = folder.path().join("room.key");
         let digits = "00ff".repeat(16);
         std::fs::write(&path, format!("{digits}\n")).unwrap();
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o644);
+        assert!(matches!(RoomKey::read(&path), Err(RoomKeyError::Exposed { .. })));
+        mode(0o600);
         let secret: Vec<u8> = [0, 255].repeat(16);
         let expected = RoomKey::new(&secret.try_into().unwrap());
         assert_eq!(RoomKey::read(&path).unwrap().room(), expected.room());

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use super::places::Place;
 use super::registry::{Registry, new_token};
+use super::trust::Trust;
 use super::{Admission, Gate, Path, Session, Shared};
 use crate::close;
 use crate::coding::{Coder, Coding};
@@ -28,7 +29,7 @@ use crate::credit::write_ahead;
 use crate::hot::Hot;
 use crate::streams::{StreamError, read_bulk, read_bulk_header, read_control, send_bulk, take_bulk};
 use crate::system::System;
-use crate::tls::peer_name;
+use crate::tls::{peer_certificate, peer_name};
 use crate::transport::CONTROL_PRIORITY;
 
 /// How long a client may take from its first packet to its hello.
@@ -49,6 +50,7 @@ pub(super) struct House {
     pub(super) registry: Arc<Registry>,
     pub(super) system: Arc<dyn System>,
     pub(super) hot: Arc<Hot>,
+    pub(super) trust: Arc<Trust>,
     pub(super) place: Place,
 }
 
@@ -73,6 +75,7 @@ pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConf
     let path = match (&robot, &greeting) {
         // Robots without a name would all be the same one, and could take over each other's sessions.
         (None, _) => Err(Refusal::Nameless),
+        (Some(_), _) if house.trust.is_revoked(&connection) => Err(Refusal::Revoked),
         (Some(robot), Greeting::Hello(hello)) => welcome(id, &house, robot, hello, (&connection, channel)),
         (Some(robot), Greeting::Resume(resume)) => {
             let is_confirmed = confirmed.is_none();
@@ -226,11 +229,15 @@ fn welcome(
     (connection, mut channel): (&Connection, Channel),
 ) -> Result<Attached, Refusal> {
     hello.check()?;
+    if house.registry.is_draining() {
+        return Err(Refusal::Ending);
+    }
     let peer = connection.remote_address();
     let Admission { mut welcome, run } = house.gate.admit(robot, peer, hello)?;
     welcome.session = id;
-    let shared =
-        Arc::new(Shared::new(id, (robot.to_owned(), peer), new_token()?, house.limits, house.hot.clone()));
+    let certificate = peer_certificate(connection).unwrap_or_else(|| Vec::new().into()).to_vec();
+    let of = (robot.to_owned(), peer, certificate);
+    let shared = Arc::new(Shared::new(id, of, new_token()?, house.limits, house.hot.clone()));
     house.registry.insert(shared.clone());
     let session = Session::new(shared.clone(), house.registry.clone());
     house

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Endpoint, Incoming, ServerConfig};
+use quinn::{Endpoint, Incoming};
 use rrto_core::engine::ServerLimits;
 
 use super::places::{Place, Places};
 use super::registry::Registry;
+use super::trust::{Reloader, Trust};
 use super::{Gate, ServeConfig, ServeError, connection};
 use crate::coding::Coding;
 use crate::congestion::Congestion;
@@ -22,8 +23,8 @@ use crate::transport;
 pub struct Listener {
     system: Arc<dyn System>,
     endpoint: Endpoint,
-    /// Without what depends on the peer.
-    server: ServerConfig,
+    trust: Arc<Trust>,
+    drain: Duration,
     idle_timeout: Duration,
     limits: ServerLimits,
     coding: Coding,
@@ -56,14 +57,15 @@ impl Listener {
     /// # Errors
     /// Unusable credentials or address.
     pub fn bind_on(system: Arc<dyn System>, config: ServeConfig) -> Result<Listener, ServeError> {
-        let server = config.credentials.server_config(config.max_connections)?;
+        let trust = Trust::load(config.credentials, config.max_connections)?;
         let failed = |source| ServeError::Listen { address: config.listen, source };
-        let endpoint = transport::endpoint(&*system, config.listen, Some(server.clone())).map_err(failed)?;
+        let endpoint = transport::endpoint(&*system, config.listen, Some(trust.server())).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
         Ok(Listener {
             system,
             endpoint,
-            server,
+            trust: Arc::new(trust),
+            drain: Duration::ZERO,
             idle_timeout: config.idle_timeout,
             limits: config.limits,
             coding: config.coding,
@@ -79,23 +81,41 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `shutdown` is ready; then tells every session and waits a moment for them to be told.
+    /// What is running when it is to end may go on for so long. Not at all, unless this says otherwise.
+    #[must_use]
+    pub fn with_drain(self, drain: Duration) -> Self {
+        Listener { drain, ..self }
+    }
+
+    /// For reading the certificates again.
+    pub fn reloader(&self) -> Reloader {
+        Reloader { trust: self.trust.clone(), registry: self.registry.clone() }
+    }
+
+    /// Serves until `shutdown` is ready. Then it takes no new sessions, and lets those that it has end what they are at, as
+    /// long as its [drain](Self::with_drain) allows; what is left is told, and it waits a moment for them to be told.
     pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
         let places = Arc::new(Places::new(self.max_connections));
         let hot = Arc::new(Hot::new(SERVER_REACH));
         let awake = hot.clone();
         let awake = tokio::spawn(async move { awake.keep_awake().await });
         let mut next_id = 0;
-        tokio::pin!(shutdown);
+        let drained = async {
+            shutdown.await;
+            self.registry.drain();
+            // It is over when the time is, too.
+            let _ = tokio::time::timeout(self.drain, self.registry.empty()).await;
+        };
+        tokio::pin!(drained);
         loop {
             let incoming = tokio::select! {
-                () = &mut shutdown => break,
+                () = &mut drained => break,
                 incoming = self.endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { break };
             let Some((incoming, place)) = admit(&places, incoming) else { continue };
             next_id += 1;
-            let mut server = self.server.clone();
+            let mut server = self.trust.server();
             server.transport_config(transport::parameters(
                 &*self.system,
                 incoming.remote_address(),
@@ -112,6 +132,7 @@ impl Listener {
                 registry: self.registry.clone(),
                 system: self.system.clone(),
                 hot: hot.clone(),
+                trust: self.trust.clone(),
                 place,
             };
             tokio::spawn(connection::serve(next_id, incoming, house));

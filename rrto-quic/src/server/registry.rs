@@ -1,10 +1,12 @@
 //! The sessions that there are, by what their clients call them, and how long they are kept without a connection.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rrto_core::wire::{Refusal, SessionToken, TOKEN_BYTES};
+use tokio::sync::Notify;
 use tracing::info;
 
 use super::Shared;
@@ -17,6 +19,9 @@ pub(super) struct Registry {
     /// Sessions that may be without one at a time; the one that has been so for longest gives way.
     most_waiting: usize,
     state: Mutex<State>,
+    draining: AtomicBool,
+    /// A session is gone.
+    fewer: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +33,13 @@ struct State {
 
 impl Registry {
     pub(super) fn new(grace: Duration, most_waiting: usize) -> Self {
-        Registry { grace, most_waiting, state: Mutex::default() }
+        Registry {
+            grace,
+            most_waiting,
+            state: Mutex::default(),
+            draining: AtomicBool::new(false),
+            fewer: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -41,6 +52,29 @@ impl Registry {
 
     pub(super) fn remove(&self, token: &SessionToken) {
         self.lock().sessions.remove(token);
+        self.fewer.notify_waiters();
+    }
+
+    /// From now on there are no new sessions, and those that there are end when they can.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there is no session.
+    pub(super) async fn empty(&self) {
+        loop {
+            let fewer = self.fewer.notified();
+            tokio::pin!(fewer);
+            fewer.as_mut().enable();
+            if self.lock().sessions.is_empty() {
+                return;
+            }
+            fewer.await;
+        }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Shared>> {
@@ -103,7 +137,7 @@ mod tests {
         let token = new_token().unwrap();
         Arc::new(Shared::new(
             1,
-            (robot.into(), peer),
+            (robot.into(), peer, Vec::new()),
             token,
             Default::default(),
             Arc::new(Hot::new(SERVER_REACH)),

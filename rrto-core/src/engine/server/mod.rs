@@ -130,6 +130,16 @@ impl Server {
         self.goodbye
     }
 
+    /// Whether everything that has come is executed, and its answers are made.
+    pub fn is_settled(&self) -> bool {
+        self.queue.len() == 0 && self.open.is_empty() && self.payloads.is_empty()
+    }
+
+    /// Whether there are bulk payloads that the client has not confirmed. It does so at its leisure.
+    pub fn has_unconfirmed_payloads(&self) -> bool {
+        self.outputs.has_payloads()
+    }
+
     /// Whether the driver may read more of the control stream.
     pub fn wants_control(&self) -> bool {
         let has_room =

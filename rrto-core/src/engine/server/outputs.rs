@@ -82,6 +82,10 @@ impl Outputs {
         Some((place, coded))
     }
 
+    pub(super) fn has_payloads(&self) -> bool {
+        !self.payloads.is_empty()
+    }
+
     pub(super) fn payload(&self, number: u64) -> Option<&Bytes> {
         self.payloads.get(&number).map(|(_, bytes)| bytes)
     }

@@ -32,7 +32,7 @@ pub mod worker;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 
 use rrto_core::wire::DeviceInfo;
 
@@ -63,7 +63,12 @@ impl ProcessDevice {
     /// # Errors
     /// A worker cannot be started, or cannot open the device.
     pub fn new(command: WorkerCommand) -> Result<Self, DeviceError> {
-        let workers = Arc::new(Workers { command, spare: Mutex::default(), processes: Processes::default() });
+        let workers = Arc::new(Workers {
+            command,
+            spare: Mutex::default(),
+            arrived: Condvar::new(),
+            processes: Processes::default(),
+        });
         let (spare, info) = workers.start()?;
         workers.lock().worker = Some((spare, info.clone()));
         Ok(ProcessDevice { info, workers, lacking: Once::new() })
@@ -121,6 +126,8 @@ impl ProcessDevice {
 struct Workers {
     command: WorkerCommand,
     spare: Mutex<Spare>,
+    /// A spare worker is there, or is not to come.
+    arrived: Condvar,
     processes: Processes,
 }
 
@@ -129,6 +136,8 @@ struct Spare {
     worker: Option<(Worker, DeviceInfo)>,
     /// A thread is about to put one there.
     on_its_way: bool,
+    /// A session waits for that.
+    is_awaited: bool,
 }
 
 impl Workers {
@@ -141,9 +150,16 @@ impl Workers {
         Worker::start(&self.command, &self.processes)
     }
 
-    /// The worker that was kept ready, which may have ended since.
+    /// The worker that was kept ready, which may have ended since. If one is on its way it is waited for, by one session:
+    /// to start another would take longer.
     fn take_spare(&self) -> Option<(Worker, DeviceInfo)> {
-        self.lock().worker.take()
+        let mut spare = self.lock();
+        if spare.worker.is_none() && spare.on_its_way && !std::mem::replace(&mut spare.is_awaited, true) {
+            let waited = self.arrived.wait_while(spare, |spare| spare.on_its_way);
+            spare = waited.unwrap_or_else(PoisonError::into_inner);
+            spare.is_awaited = false;
+        }
+        spare.worker.take()
     }
 
     /// Sees to it that there is a spare worker soon.
@@ -159,6 +175,7 @@ impl Workers {
             let started = workers.start();
             let mut spare = workers.lock();
             spare.on_its_way = false;
+            workers.arrived.notify_all();
             match started {
                 Ok(started) => spare.worker = Some(started),
                 // The next session tries again, and its client is told if that fails too.
@@ -167,6 +184,7 @@ impl Workers {
         };
         if let Err(error) = std::thread::Builder::new().name("rrto-spare".to_owned()).spawn(put) {
             self.lock().on_its_way = false;
+            self.arrived.notify_all();
             tracing::warn!(%error, "no thread for starting a spare worker");
         }
     }

@@ -33,6 +33,9 @@ pub(crate) struct CertsArgs {
     /// Make the secret of a relay's room, by which server and robots behind address translators meet
     #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "robot", "add_robot"])]
     add_room: Option<String>,
+    /// Lock a robot out: its certificate is good no longer, once the server has the list that this is written to
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "robot", "add_robot", "add_room"])]
+    revoke: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -40,11 +43,17 @@ Examples:
   rrto certs certs                              A server and one robot
   rrto certs certs --robot spot --robot rex     A server and two robots
   rrto certs certs --add-robot fido             One more robot, later
+  rrto certs certs --revoke fido                Lock that robot out
   rrto certs certs --add-room robots            A room of a relay, for a server that cannot be reached otherwise";
 
 /// Makes them and prints what to do next.
 pub(crate) fn run(arguments: &CertsArgs) -> Result<()> {
     let dir = &arguments.dir;
+    if let Some(robot) = &arguments.revoke {
+        rrto_certs::revoke(dir, robot)?;
+        io::stdout().write_all(revoked_instructions(dir, robot).as_bytes())?;
+        return Ok(());
+    }
     let text = match (&arguments.add_robot, &arguments.add_room) {
         (_, Some(room)) => room_instructions(dir, &rrto_certs::add_room(dir, room)?, room),
         (Some(robot), None) => {
@@ -112,6 +121,20 @@ fn room_instructions(dir: &Path, path: &Path, room: &str) -> String {
     text
 }
 
+fn revoked_instructions(dir: &Path, robot: &str) -> String {
+    let dir_name = dir.display();
+    let mut text = format!(
+        "The robot {robot} is locked out as soon as the server has the list, and is told to read it:\n"
+    );
+    text += &format!(
+        "    tar -C {dir_name} -c revoked.txt | ssh SERVER 'tar -C certs -x && pkill -HUP -x rrto-gpud'\n"
+    );
+    text += &format!(
+        "To give that robot another certificate, move {dir_name}/robots/{robot}.pem and .key away first.\n"
+    );
+    text
+}
+
 fn authority_instructions(dir: &Path) -> String {
     format!(
         "{} stays here and is worth a backup: whoever has it can make certificates.\n",
@@ -139,6 +162,7 @@ mod tests {
             robot: vec!["spot".into()],
             add_robot: None,
             add_room: None,
+            revoke: None,
         };
         run(&arguments).unwrap();
         let text = server_instructions(&arguments.dir) + &robot_instructions(&arguments.dir, "spot");
@@ -160,8 +184,11 @@ mod tests {
             robot: vec![],
             add_robot: None,
             add_room: Some("r".into()),
+            revoke: None,
         };
         run(&room).unwrap();
         assert!(dir.join("rooms/r.key").is_file());
+        run(&CertsArgs { add_room: None, revoke: Some("rex".into()), ..room }).unwrap();
+        assert!(dir.join("revoked.txt").is_file());
     }
 }
