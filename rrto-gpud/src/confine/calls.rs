@@ -165,7 +165,7 @@ const BARE_HERE: &[libc::c_long] = &[
     libc::SYS_inotify_init,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const BARE_HERE: &[libc::c_long] = &[libc::SYS_renameat];
+const BARE_HERE: &[libc::c_long] = &[];
 
 /// Signals, and limits, with their target as the first argument: a worker's is itself, which it may also call 0.
 const TO_ITSELF: &[libc::c_long] =
