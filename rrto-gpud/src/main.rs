@@ -19,6 +19,7 @@ use rrto_gpud::device::process::{ProcessDevice, WorkerCommand, worker};
 use rrto_gpud::device::{Device, DeviceError};
 use rrto_gpud::log::{self, Manner};
 use rrto_gpud::relay::{self, Relay, RelayServer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What shells give for a process that ended by SIGINT.
@@ -28,13 +29,14 @@ const INTERRUPTED: i32 = 130;
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
 fn main() -> ExitCode {
-    confine::server();
     let ended = match Invocation::parse() {
         Invocation::Serve(args) => {
+            confine::server();
             let _log = log::start(args.log_level, Manner::Thread);
             run(&args)
         }
         Invocation::Relay(args) => {
+            confine::server();
             let _log = log::start(args.log_level, Manner::Thread);
             relay(&args)
         }
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    take_descriptors();
     // One thread moves all packets, so that it can stay awake for them (rrto-quic's `hot`), and nothing that it does
     // waits; operators are executed on the sessions' own threads. It moves a few Gbit/s.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,6 +79,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
         daemon.serve(first_of(interrupt, terminate)).await;
         Ok(())
     })
+}
+
+/// Takes as many descriptors as there may be: each session's process needs two, and systems give a thousand at first.
+fn take_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // If it cannot be had, a session that finds none left is refused.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The device that sessions are opened on.

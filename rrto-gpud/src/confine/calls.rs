@@ -124,6 +124,8 @@ const BARE: &[libc::c_long] = &[
     libc::SYS_fchmod,
     libc::SYS_fchown,
     libc::SYS_truncate,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
     libc::SYS_utimensat,
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,

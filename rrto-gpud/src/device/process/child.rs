@@ -28,28 +28,10 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 /// How long a killed process may take to be gone. It takes longer only if the driver holds it.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
 
-/// How the names of environment variables begin that mean something to a driver, to the system's loader or to Rust. A worker
-/// is not told of others: a server's environment may hold secrets.
-const ENVIRONMENT: &[&str] = &[
-    "CUDA_",
-    "NVIDIA_",
-    "NV_",
-    "__NV",
-    "__GL",
-    "LD_",
-    "GLIBC_",
-    "MALLOC_",
-    "RUST_",
-    "LLVM_PROFILE",
-    "LC_",
-    "LANG",
-    "HOME",
-    "PATH",
-    "TMPDIR",
-    "TZ",
-    "USER",
-    "XDG_RUNTIME_DIR",
-];
+/// Environment variables that mean something to a driver, to the system's loader or to Rust: those whose names begin so, and
+/// those that are called so. A worker is not told of others: a server's environment may hold secrets.
+const FAMILIES: &[&str] = &["CUDA_", "__NV_", "__GL_", "LD_", "GLIBC_", "MALLOC_", "RUST_", "LC_"];
+const VARIABLES: &[&str] = &["HOME", "PATH", "TMPDIR", "USER", "LANG", "TZ", "LLVM_PROFILE_FILE"];
 
 /// How often to look whether a process has ended; a context takes some milliseconds to destroy.
 const LOOK: Duration = Duration::from_millis(1);
@@ -166,7 +148,9 @@ impl Drop for Worker {
 }
 
 fn is_for_workers(name: &OsStr) -> bool {
-    ENVIRONMENT.iter().any(|beginning| name.as_encoded_bytes().starts_with(beginning.as_bytes()))
+    let name = name.as_encoded_bytes();
+    VARIABLES.iter().any(|known| name == known.as_bytes())
+        || FAMILIES.iter().any(|family| name.starts_with(family.as_bytes()))
 }
 
 fn unexpected(answer: &ToServer) -> DeviceError {

@@ -39,7 +39,8 @@ impl Staging {
     /// The system's.
     pub(super) fn share(stream: &UnixStream) -> io::Result<Self> {
         let file = memfd_create("rrto-staging", MemfdFlags::CLOEXEC)?;
-        ftruncate(&file, PLACES * MAX_PAYLOAD_BYTES)?;
+        // Where no file may be so large (RLIMIT_FSIZE, getrlimit(2)), payloads go with their operators.
+        let places = ftruncate(&file, PLACES * MAX_PAYLOAD_BYTES).map_or(0, |()| PLACES);
         let files = [file.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -47,7 +48,7 @@ impl Staging {
             return Err(io::Error::other("no room for a file in a message"));
         }
         retry_on_intr(|| sendmsg(stream, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::empty()))?;
-        Ok(Staging { file: Arc::new(file), free: Arc::new(Mutex::new((0..PLACES).rev().collect())) })
+        Ok(Staging { file: Arc::new(file), free: Arc::new(Mutex::new((0..places).rev().collect())) })
     }
 }
 
