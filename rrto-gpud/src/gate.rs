@@ -51,7 +51,7 @@ impl Gate {
     fn welcome(&self) -> Welcome {
         let mut device = self.device.info().clone();
         // A program that sizes itself by the device's memory should see what it can have.
-        device.total_bytes = device.total_bytes.min(self.limits.memory_bytes);
+        device.total_bytes = self.limits.seen_bytes(device.total_bytes);
         Welcome { session: 0, server_version: env!("CARGO_PKG_VERSION").to_owned(), device }
     }
 }

@@ -38,6 +38,13 @@ pub struct Limits {
     pub staging_bytes: u64,
 }
 
+impl Limits {
+    /// How large a program sees a device of `device_bytes`: what it may have of it.
+    pub fn seen_bytes(&self, device_bytes: u64) -> u64 {
+        device_bytes.min(self.memory_bytes)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {

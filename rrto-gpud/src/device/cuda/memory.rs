@@ -66,6 +66,13 @@ impl Allocations {
         self.limit_bytes.saturating_sub(self.used_bytes)
     }
 
+    /// What the program is told of the driver's free and total bytes: a device of the size that the session may have, which is
+    /// what its properties say too, and never more of it free than may still be allocated.
+    pub(super) fn seen(&self, (free_bytes, total_bytes): (u64, u64)) -> (u64, u64) {
+        let total_bytes = total_bytes.min(self.limit_bytes);
+        (free_bytes.min(self.left_bytes()).min(total_bytes), total_bytes)
+    }
+
     pub(super) fn add(&mut self, address: u64, bytes: u64) {
         if self.live.insert(address, bytes).is_none() {
             self.used_bytes = self.used_bytes.saturating_add(bytes);
@@ -163,8 +170,7 @@ impl CudaContext {
     }
 
     pub(super) fn mem_get_info(&self) -> Step {
-        let (free_bytes, total_bytes) = self.driver.memory_info()?;
-        let free_bytes = free_bytes.min(self.allocations.left_bytes());
+        let (free_bytes, total_bytes) = self.allocations.seen(self.driver.memory_info()?);
         Ok(Some(Value::Memory { free_bytes, total_bytes }))
     }
 

@@ -24,6 +24,22 @@ fn limits_of_bytes_and_number() {
 }
 
 #[test]
+fn the_memory_that_is_seen_is_what_the_session_may_have() {
+    // Limit, allocated, the driver's free and total; free and total as seen.
+    for (limit, used, driver, seen) in [
+        (1000, 0, (3900, 4096), (1000, 1000)),
+        (1000, 400, (3500, 4096), (600, 1000)),
+        (1000, 400, (100, 4096), (100, 1000)),
+        (u64::MAX, 400, (3500, 4096), (3500, 4096)),
+        (5000, 0, (4096, 4096), (4096, 4096)),
+    ] {
+        let mut held = allocations(limit, 2);
+        held.add(0x1000, used);
+        assert_eq!(held.seen(driver), seen, "{limit} {used} {driver:?}");
+    }
+}
+
+#[test]
 fn ranges_of_allocations_and_variables() {
     let mut held = allocations(u64::MAX, 100);
     held.add(0x1000, 0x100);

@@ -52,7 +52,7 @@ impl CpuContext {
             limits,
             launch_limits,
             context_limits,
-            total_bytes: budget.total(),
+            total_bytes: limits.seen_bytes(budget.total()),
         }
     }
 
@@ -78,7 +78,8 @@ impl CpuContext {
             }
             MemFree { address } => self.mem_free(address),
             MemGetInfo => {
-                Ok(Some(Value::Memory { free_bytes: self.memory.left(), total_bytes: self.total_bytes }))
+                let free_bytes = self.memory.left().min(self.total_bytes);
+                Ok(Some(Value::Memory { free_bytes, total_bytes: self.total_bytes }))
             }
             Memset { address, pitch_bytes, value, element_bytes, width, height, stream } => {
                 let element_bytes = element_bytes.into();

@@ -249,6 +249,19 @@ fn sessions_share_the_devices_memory() {
 }
 
 #[test]
+fn the_memory_that_is_seen_is_what_the_session_may_have() {
+    let device = CpuDevice::with(settings());
+    for (limit, total) in [(1 << 19, 1 << 19), (1 << 30, 1 << 20)] {
+        let context = device.open(Limits { memory_bytes: limit, ..Limits::default() }).unwrap();
+        let mut session = Session { context, number: 0, finished: Vec::new() };
+        let memory = |free_bytes| Ok(Value::Memory { free_bytes, total_bytes: total });
+        assert_eq!(session.now(Operator::MemGetInfo), memory(total));
+        session.alloc(1 << 18);
+        assert_eq!(session.now(Operator::MemGetInfo), memory(total - (1 << 18)));
+    }
+}
+
+#[test]
 fn a_kernel_is_told_with_its_parameters_and_attributes() {
     let mut session = Session::ready("increment");
     let info = session.function("many_params", Handle(30)).unwrap();
