@@ -16,5 +16,6 @@ mod table;
 
 pub use attribute::{DeviceAttribute, FunctionAttribute, NotOffered};
 pub use class::Class;
-pub use function::{Function, ResolveError, resolve_flags, table_hash};
+pub(crate) use function::fingerprint;
+pub use function::{Function, ResolveError, TABLE_FINGERPRINT, resolve_flags, table_hash};
 pub use result::CuResult;

@@ -21,6 +21,7 @@
 mod bulk;
 mod device;
 mod frame;
+mod release;
 pub mod repeat;
 mod resume;
 
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use bulk::{BULK_HEADER_BYTES, BulkHeader};
 pub use device::{ATTRIBUTE_SLOTS, DeviceInfo, MAX_LIMIT_SLOTS, PciAddress};
 pub use frame::{FrameReader, put_frame};
+pub use release::{RELEASE, RELEASE_BYTES, RELEASE_SYMBOL, release_text};
 pub use resume::{MAX_RESUME_PAYLOADS, Resume, Resumed, SessionToken, TOKEN_BYTES};
 
 use crate::api::{self, CuResult};
@@ -273,24 +275,27 @@ pub enum Answer {
     Bulk(u64),
 }
 
+/// The protocol's constants that both sides must agree on.
+const SCHEMA_NUMBERS: [u64; 10] = [
+    MAX_FRAME_BYTES as u64,
+    INLINE_PAYLOAD_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_SEQUENCE_OPERATORS as u64,
+    MAX_SEQUENCE_BYTES,
+    MAX_SEQUENCES as u64,
+    MAX_SEQUENCES_BYTES,
+    MAX_SPAN_PATCHES as u64,
+    MAX_PATCH_EDITS as u64,
+    repeat::SCHEMA,
+];
+
 /// What both sides must agree on beyond the version: the function table and the protocol's constants.
 pub fn schema_hash() -> [u8; 32] {
     let mut hash = blake3::Hasher::new();
     hash.update(&api::table_hash());
-    for limit in [
-        MAX_FRAME_BYTES as u64,
-        INLINE_PAYLOAD_BYTES,
-        MAX_PAYLOAD_BYTES,
-        MAX_SEQUENCE_OPERATORS as u64,
-        MAX_SEQUENCE_BYTES,
-        MAX_SEQUENCES as u64,
-        MAX_SEQUENCES_BYTES,
-        MAX_SPAN_PATCHES as u64,
-        MAX_PATCH_EDITS as u64,
-    ] {
-        hash.update(&limit.to_le_bytes());
+    for number in SCHEMA_NUMBERS {
+        hash.update(&number.to_le_bytes());
     }
-    hash.update(&repeat::SCHEMA.to_le_bytes());
     *hash.finalize().as_bytes()
 }
 

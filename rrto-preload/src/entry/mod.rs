@@ -28,6 +28,7 @@ mod unsupported;
 use std::ffi::c_void;
 
 use rrto_core::api::{CuResult, Function};
+use rrto_core::wire::{RELEASE, RELEASE_BYTES};
 
 use crate::{boundary, calls};
 
@@ -110,6 +111,11 @@ rrto_core::for_each_function!(define_address);
 pub extern "C" fn rrto_preload_marker() -> u32 {
     1
 }
+
+/// Which release the library is of. It lies in the library's file as it is here, so that the `rrto` command, which must not load a
+/// stranger's library to find out whose it is, can read it there.
+#[unsafe(no_mangle)]
+pub static rrto_library_release: [u8; RELEASE_BYTES] = RELEASE;
 
 /// Writes what the session has carried so far, as a JSON object and a zero byte, to `buffer`; the fields are those of
 /// `RRTO_STATS`. Returns the object's length, or 0 if there is no session or it does not fit into `bytes` bytes. For

@@ -17,6 +17,9 @@ const LITTLE_ENDIAN: u8 = 1;
 const SEGMENT_LOAD: u64 = 1;
 const SEGMENT_DYNAMIC: u64 = 2;
 const SEGMENT_INTERPRETER: u64 = 3;
+const SECTION_BYTES: usize = 64;
+const SYMBOL_BYTES: usize = 24;
+const SECTION_SYMBOLS: u64 = 11;
 const DYNAMIC_STRINGS: u64 = 5;
 const DYNAMIC_SONAME: u64 = 14;
 
@@ -25,6 +28,11 @@ const MAX_SEGMENTS: usize = 512;
 const MAX_DYNAMIC_ENTRIES: usize = 4096;
 /// The longest SONAME that is read.
 const MAX_SONAME_BYTES: usize = 256;
+
+/// A linker makes some forty sections. The largest libraries export some ten thousand symbols, with names of a few dozen bytes.
+const MAX_SECTIONS: usize = 1024;
+const MAX_SYMBOLS: usize = 1 << 16;
+const MAX_NAMES_BYTES: usize = 8 << 20;
 
 /// What the headers say.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,8 +77,19 @@ impl Elf {
         }))
     }
 
+    /// The bytes of the data symbol `name` that `path` exports, as they are in the file; `None` if it exports none of that name and
+    /// size.
+    pub(crate) fn read_symbol(path: &Path, name: &str, bytes: usize) -> io::Result<Option<Vec<u8>>> {
+        let file = File::open(path)?;
+        Ok(symbol(name.as_bytes(), bytes, &|offset, bytes| {
+            let mut buffer = vec![0; bytes];
+            file.read_exact_at(&mut buffer, offset).ok()?;
+            Some(buffer)
+        }))
+    }
+
     /// `read(offset, bytes)` gives that part of the file, or nothing where the file has no such part.
-    fn of(read: &dyn Fn(u64, usize) -> Option<Vec<u8>>) -> Option<Self> {
+    fn of(read: Read<'_>) -> Option<Self> {
         let header = read(0, HEADER_BYTES)?;
         if !header.starts_with(b"\x7fELF") {
             return None;
@@ -84,12 +103,7 @@ impl Elf {
             // Of another architecture than every library of ours: more need not be known.
             return Some(Self { architecture, has_interpreter: true, soname: None });
         }
-        let count = usize::try_from(field(&header, 56, 2)?).ok()?;
-        if count > MAX_SEGMENTS {
-            return None;
-        }
-        let table = read(field(&header, 32, 8)?, count * SEGMENT_BYTES)?;
-        let segments: Vec<_> = table.chunks_exact(SEGMENT_BYTES).filter_map(Segment::of).collect();
+        let segments = segments(&header, read)?;
         Some(Self {
             architecture,
             has_interpreter: segments.iter().any(|segment| segment.kind == SEGMENT_INTERPRETER),
@@ -116,7 +130,62 @@ impl Segment {
     }
 }
 
-fn soname(segments: &[Segment], read: &dyn Fn(u64, usize) -> Option<Vec<u8>>) -> Option<String> {
+/// Gives a part of a file, by offset and length.
+type Read<'a> = &'a dyn Fn(u64, usize) -> Option<Vec<u8>>;
+
+fn segments(header: &[u8], read: Read<'_>) -> Option<Vec<Segment>> {
+    let count = usize::try_from(field(header, 56, 2)?).ok()?;
+    if count > MAX_SEGMENTS {
+        return None;
+    }
+    let table = read(field(header, 32, 8)?, count * SEGMENT_BYTES)?;
+    Some(table.chunks_exact(SEGMENT_BYTES).filter_map(Segment::of).collect())
+}
+
+/// What lies at the exported symbol `name`, if that has so many bytes.
+fn symbol(name: &[u8], bytes: usize, read: Read<'_>) -> Option<Vec<u8>> {
+    let header = read(0, HEADER_BYTES)?;
+    let is_known = header.starts_with(b"\x7fELF") && header.get(4..6)? == [CLASS_64, LITTLE_ENDIAN];
+    let count = usize::try_from(field(&header, 60, 2)?).ok()?;
+    if !is_known || count > MAX_SECTIONS {
+        return None;
+    }
+    let table = read(field(&header, 40, 8)?, count * SECTION_BYTES)?;
+    let mut sections = table.chunks_exact(SECTION_BYTES);
+    // Where a section lies, at most so many bytes of it.
+    let part = |section: &[u8], most: usize| {
+        let bytes = usize::try_from(field(section, 32, 8)?).ok().filter(|bytes| *bytes <= most)?;
+        read(field(section, 24, 8)?, bytes)
+    };
+    let symbols = sections.find(|section| field(section, 4, 4) == Some(SECTION_SYMBOLS))?;
+    let names = usize::try_from(field(symbols, 40, 4)?).ok()?;
+    let names = part(table.chunks_exact(SECTION_BYTES).nth(names)?, MAX_NAMES_BYTES)?;
+    let is_called = |symbol: &[u8]| {
+        let called = names.get(usize::try_from(field(symbol, 0, 4)?).ok()?..)?;
+        Some(called.starts_with(name) && called.get(name.len()) == Some(&0))
+    };
+    let symbols = part(symbols, MAX_SYMBOLS * SYMBOL_BYTES)?;
+    // One without a section is wanted from another library.
+    let mut symbols =
+        symbols.chunks_exact(SYMBOL_BYTES).filter(|symbol| field(symbol, 6, 2).is_some_and(|at| at != 0));
+    let found = symbols.find(|symbol| is_called(symbol) == Some(true))?;
+    let (address, length) = (field(found, 8, 8)?, field(found, 16, 8)?);
+    let segments = segments(&header, read)?;
+    let offset = file_offset(&segments, address, u64::try_from(bytes).ok()?)?;
+    if length == bytes as u64 { read(offset, bytes) } else { None }
+}
+
+/// Where in the file that lies which is at `address` when loaded, with `bytes` bytes in the same segment.
+fn file_offset(segments: &[Segment], address: u64, bytes: u64) -> Option<u64> {
+    let within = |segment: &&Segment| {
+        let at = address.checked_sub(segment.address).and_then(|at| at.checked_add(bytes));
+        segment.kind == SEGMENT_LOAD && at.is_some_and(|end| end <= segment.bytes)
+    };
+    let loaded = segments.iter().find(within)?;
+    (address - loaded.address).checked_add(loaded.offset)
+}
+
+fn soname(segments: &[Segment], read: Read<'_>) -> Option<String> {
     let dynamic = segments.iter().find(|segment| segment.kind == SEGMENT_DYNAMIC)?;
     let bytes = usize::try_from(dynamic.bytes).ok()?.min(MAX_DYNAMIC_ENTRIES * DYNAMIC_BYTES);
     let entries = read(dynamic.offset, bytes)?;
@@ -183,6 +252,10 @@ mod tests {
                 bytes[at] = value;
             }
             parse(&bytes);
+            symbol(b"main", 8, &|offset, length| {
+                let start = usize::try_from(offset).ok()?;
+                Some(bytes.get(start..start.checked_add(length)?)?.to_vec())
+            });
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use rrto_core::wire::{RELEASE, RELEASE_BYTES, RELEASE_SYMBOL, release_text};
 
 use crate::elf::Elf;
 
@@ -65,7 +66,28 @@ impl Library {
                 path.display()
             );
         }
+        check_release(&path, Elf::read_symbol(&path, RELEASE_SYMBOL, RELEASE_BYTES)?.as_deref())?;
         Ok(Self { path, elf })
+    }
+}
+
+/// Whether the library at `path` is of this command's release, by what it says itself. Nothing of it has been run by then.
+fn check_release(path: &Path, release: Option<&[u8]>) -> Result<()> {
+    let of = |release| release_text(release).unwrap_or("an unknown release");
+    match release {
+        Some(release) if release == RELEASE => Ok(()),
+        Some(other) => bail!(
+            "{} is of {}, and this command of {}: install both from the same release",
+            path.display(),
+            of(other),
+            of(&RELEASE)
+        ),
+        None => bail!(
+            "{} is not RRTO's library, or of a release before this one ({}): name librrto_preload.so of this release with \
+             --library, or leave that out to take the one that was installed with this command",
+            path.display(),
+            of(&RELEASE)
+        ),
     }
 }
 
@@ -93,6 +115,18 @@ mod tests {
         assert!(error.contains("calls itself nothing"), "{error}");
         assert!(Library::at(Path::new("/nowhere.so")).is_err());
         assert!(Library::at(Path::new("/dev/null")).unwrap_err().to_string().contains("not a library"));
+    }
+
+    #[test]
+    fn a_library_has_to_be_of_this_release() {
+        let path = Path::new("/l.so");
+        let said = |release: Option<&[u8]>| check_release(path, release).unwrap_err().to_string();
+        assert!(check_release(path, Some(&RELEASE)).is_ok());
+        let mut older = RELEASE;
+        older[..12].copy_from_slice(b"rrto 0.0.1, ");
+        assert!(said(Some(&older)).contains("/l.so is of rrto 0.0.1, "), "{}", said(Some(&older)));
+        assert!(said(Some(&[7; RELEASE_BYTES])).contains("an unknown release"));
+        assert!(said(None).contains("is not RRTO's library"));
     }
 
     #[test]
