@@ -89,7 +89,7 @@ pub async fn connect(
     credentials: &Credentials,
     silence: Duration,
 ) -> Result<Connection, BareError> {
-    let mut client = credentials.client_config()?;
+    let mut client = credentials.robot()?.config;
     client.transport_config(parameters(server, silence, true));
     let local: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),

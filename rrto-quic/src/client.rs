@@ -7,11 +7,11 @@ mod dialler;
 mod error;
 mod path;
 mod pulse;
+mod race;
 mod shared;
 mod supervisor;
 mod transport_thread;
 
-use std::net::ToSocketAddrs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use rrto_core::wire::{Mode, Welcome};
 
 #[cfg(feature = "testing")]
 pub use asynchronous::AsyncLink;
-pub use error::ConnectError;
+pub use error::{ConnectError, RobotFault, ServerFault};
 use shared::{Path, Shared, State};
 
 use crate::coding::Coding;
@@ -147,11 +147,11 @@ impl Link {
     /// # Errors
     /// Why not, in words that say what to do.
     pub fn connect(config: LinkConfig, memory: Arc<dyn ProgramMemory>) -> Result<Link, ConnectError> {
-        let client_config = config.credentials.client_config()?;
+        let tls = config.credentials.robot()?;
         let deadline = Instant::now() + config.connect_timeout;
         let shared = Arc::new(Shared::new(&config, memory));
         let server = config.server.clone();
-        transport_thread::spawn(shared.clone(), config, client_config, Arc::new(OperatingSystem))?;
+        transport_thread::spawn(shared.clone(), config, tls, Arc::new(OperatingSystem))?;
         let mut state = shared.lock();
         loop {
             if let Some(welcome) = state.engine.welcome().cloned() {
@@ -169,7 +169,8 @@ impl Link {
                 state.engine.handle_lost(Lost("the connection attempt timed out".into()));
                 shared.wake_writer(&mut state);
                 shared.news.notify_one();
-                return Err(ConnectError::Timeout { server });
+                let suspicion = state.suspicion.take();
+                return Err(ConnectError::Timeout { server }.or(suspicion));
             }
             state = shared.wait(state, left);
         }
@@ -349,12 +350,4 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.close(Duration::ZERO);
     }
-}
-
-/// All addresses of HOST:PORT. Blocks on the name service.
-fn resolve(server: &str) -> Result<Vec<std::net::SocketAddr>, ConnectError> {
-    let unresolved = |reason: String| ConnectError::Address { server: server.to_owned(), reason };
-    let addresses: Vec<_> =
-        server.to_socket_addrs().map_err(|error| unresolved(error.to_string()))?.collect();
-    if addresses.is_empty() { Err(unresolved("the name has no address".into())) } else { Ok(addresses) }
 }

@@ -29,6 +29,7 @@ mod coding;
 mod congestion;
 mod credit;
 mod hot;
+mod names;
 pub mod relay;
 mod routes;
 mod secret;
@@ -45,14 +46,17 @@ mod transport;
 
 #[cfg(feature = "testing")]
 pub use client::AsyncLink;
-pub use client::{ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, Submission, Tap};
+pub use client::{
+    ConnectError, Link, LinkConfig, LinkStatistics, ProgramMemory, RobotFault, ServerFault, Submission, Tap,
+};
 pub use coding::{Coding, UnknownCoding};
 pub use congestion::{Congestion, UnknownCongestion};
+pub use names::resolve;
 pub use routes::Routes;
 pub use server::{
     Admission, Gate, Listener, Next, Reloader, ServeConfig, ServeError, Session, SessionStatistics,
 };
 pub use source::source_of;
 pub use staging::{Place, Staging};
-pub use system::System;
-pub use tls::{Credentials, CredentialsError, SERVER_NAME};
+pub use system::{Later, System};
+pub use tls::{Credentials, CredentialsError, Date, Role, SERVER_NAME, Standing, Validity};

@@ -78,12 +78,12 @@ pub enum ServeError {
     #[error(transparent)]
     Room(#[from] RoomKeyError),
     /// The address cannot be had.
-    #[error("cannot listen on UDP {address}: {source}")]
+    #[error("cannot listen on UDP {address}: {cause}")]
     Listen {
         /// As configured.
         address: SocketAddr,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 

@@ -1,13 +1,17 @@
 //! What an endpoint needs of the operating system: UDP sockets, time and tasks, threads. Everything else in this crate
 //! asks for them here, so that tests can run the same code on a network and a clock of their own.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use rustix::net::sockopt;
 
+use crate::names;
 use crate::routes::Routes;
 
 /// Bursts of a Wi-Fi aggregate overrun the system's default buffers on small boards. The system may give less.
@@ -16,6 +20,16 @@ const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 /// Headers of IP and UDP, bytes.
 const HEADER_BYTES_V4: u32 = 28;
 const HEADER_BYTES_V6: u32 = 48;
+
+/// What comes when there is something to say.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How often a datagram is sent that is to be objected to: it may be lost as any other.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// No QUIC endpoint and no relay answers this: it is too short for a packet (RFC 9000, section 10.3), and the bit is not set that all
+/// of QUIC's have.
+const UNANSWERED: [u8; 1] = [0];
 
 /// Where an endpoint gets its sockets, its time and its threads.
 pub trait System: fmt::Debug + Send + Sync + 'static {
@@ -39,6 +53,22 @@ pub trait System: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The system's.
     fn start(&self, name: String, work: Box<dyn FnOnce() + Send>) -> io::Result<()>;
+
+    /// All addresses of HOST:PORT; the task may take as long as the name service does. Must be called in a tokio runtime.
+    fn resolve(&self, host_and_port: String) -> Later<io::Result<Vec<SocketAddr>>> {
+        if let Some(written) = names::written(&host_and_port) {
+            return Box::pin(std::future::ready(written));
+        }
+        let looked_up = tokio::task::spawn_blocking(move || names::resolve(&host_and_port));
+        Box::pin(async move { looked_up.await.map_err(io::Error::other)? })
+    }
+
+    /// Says why `peer` does not answer, if the network tells (`ECONNREFUSED`: an ICMP message says that nothing listens on the port),
+    /// and never where it does not. Anybody on the way can make such messages up, so it is a hint and no more.
+    fn objection(&self, peer: SocketAddr) -> Later<io::Error> {
+        let _ = peer;
+        Box::pin(std::future::pending())
+    }
 
     /// The address that packets to `peer` leave from at present.
     ///
@@ -87,6 +117,16 @@ impl System for OperatingSystem {
         Ok(u16::try_from(bytes).unwrap_or(u16::MAX))
     }
 
+    /// A socket that is connected is told of ICMP messages, and of those only that are about its own datagrams.
+    fn objection(&self, peer: SocketAddr) -> Later<io::Error> {
+        Box::pin(async move {
+            match object(peer).await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            }
+        })
+    }
+
     fn source(&self, peer: SocketAddr) -> io::Result<IpAddr> {
         Ok(connected(peer)?.local_addr()?.ip())
     }
@@ -97,6 +137,21 @@ impl System for OperatingSystem {
 
     fn start(&self, name: String, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         std::thread::Builder::new().name(name).spawn(work).map(drop)
+    }
+}
+
+async fn object(peer: SocketAddr) -> io::Result<Infallible> {
+    let socket = connected(peer)?;
+    socket.set_nonblocking(true)?;
+    let socket = tokio::net::UdpSocket::from_std(socket)?;
+    loop {
+        socket.send(&UNANSWERED).await?;
+        let again = tokio::time::sleep(ASK_AGAIN);
+        // Whoever answers, against all rules, is no objection.
+        if let Ok(objection) = tokio::time::timeout(ASK_AGAIN, socket.recv(&mut [0; 1])).await {
+            objection?;
+            again.await;
+        }
     }
 }
 
@@ -122,6 +177,18 @@ mod tests {
             // A machine without IPv6 cannot say.
             let Ok(bytes) = OperatingSystem.datagram_bytes(peer) else { continue };
             assert!(bytes > crate::transport::MAX_DATAGRAM_BYTES, "{peer}: {bytes}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_objects_and_an_open_one_does_not() {
+        let open = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = closed.local_addr().unwrap();
+        drop(closed);
+        tokio::select! {
+            error = OperatingSystem.objection(address) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
+            error = OperatingSystem.objection(open.local_addr().unwrap()) => panic!("{error}"),
         }
     }
 

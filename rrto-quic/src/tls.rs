@@ -1,18 +1,25 @@
 //! Certificates from PEM files, and the TLS configurations of both sides.
 
+mod checks;
 mod revoked;
 mod tickets;
+mod validity;
+mod witness;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use checks::Role;
+pub(crate) use checks::{is_for_something_else, is_of_another_authority};
 use rustls::RootCertStore;
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use tickets::Tickets;
+pub use validity::{Date, Standing, Validity};
+pub(crate) use witness::Witness;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub(crate) use revoked::Revoked;
@@ -48,13 +55,22 @@ pub struct Credentials {
 /// Why credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// A file is not there or not readable.
-    #[error("cannot read {}: {source} (make certificates with: rrto certs DIR)", path.display())]
+    /// A file is not there.
+    #[error(
+        "there is no {}: bring it from where `rrto certs DIR` has made it, or name the directory where it is (--certs, RRTO_CERTS)",
+        path.display()
+    )]
+    Missing {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file is not readable.
+    #[error("cannot read {}: {cause}", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A private key is not private.
     #[error("{} can be read or changed by others (mode {mode:03o}), and a key is its owner's alone: chmod 600 {}", path.display(), path.display())]
@@ -74,6 +90,70 @@ pub enum CredentialsError {
         /// Why.
         reason: String,
     },
+    /// The key belongs to another certificate.
+    #[error("{} is not the key of {}: bring both from where `rrto certs` has made them", key.display(), certificate.display())]
+    OtherKey {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// The certificate is not of the authority beside it.
+    #[error(
+        "{} is not of the authority of {}: take files that one `rrto certs` has made together",
+        certificate.display(),
+        ca.display()
+    )]
+    OtherAuthority {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The authority's.
+        ca: PathBuf,
+    },
+    /// The certificate is for the other party, or for something else.
+    #[error("{} was made for something else: take {}, as `rrto certs` has made it", certificate.display(), checks::file_of(*role))]
+    OtherRole {
+        /// The certificate.
+        certificate: PathBuf,
+        /// What it would have to be good for.
+        role: Role,
+    },
+    /// Either the clock is behind, or the one that the certificate was made by was ahead; and clocks without a battery are behind.
+    #[error(
+        "the clock of this machine says {now}, and {} is valid only from {from}: set the clock",
+        path.display()
+    )]
+    NotYetValid {
+        /// The certificate.
+        path: PathBuf,
+        /// From when.
+        from: Date,
+        /// What the clock says.
+        now: Date,
+    },
+    /// The certificate has expired.
+    #[error(
+        "{} has expired on {until} (the clock of this machine says {now}): {}",
+        path.display(),
+        checks::renewal(path)
+    )]
+    Expired {
+        /// The certificate.
+        path: PathBuf,
+        /// When.
+        until: Date,
+        /// What the clock says.
+        now: Date,
+    },
+}
+
+/// The robot's side of TLS, and what is needed to say why a handshake has failed.
+#[derive(Clone, Debug)]
+pub(crate) struct RobotTls {
+    pub(crate) config: quinn::ClientConfig,
+    pub(crate) files: Credentials,
+    pub(crate) validity: Validity,
+    pub(crate) witness: Arc<Witness>,
 }
 
 struct Loaded {
@@ -89,9 +169,7 @@ impl Credentials {
             roots.add(certificate).map_err(|error| unusable(&self.ca, "authority certificate", error))?;
         }
         let pem = secret::read(&self.key).map_err(|error| match error {
-            SecretError::Unreadable(source) => {
-                CredentialsError::Unreadable { path: self.key.clone(), source }
-            }
+            SecretError::Unreadable(cause) => unreadable(&self.key, cause),
             SecretError::Exposed(mode) => CredentialsError::Exposed { path: self.key.clone(), mode },
         })?;
         let key =
@@ -99,13 +177,26 @@ impl Credentials {
         Ok(Loaded { roots, chain: certificates(&self.certificate)?, key })
     }
 
-    pub(crate) fn client_config(&self) -> Result<quinn::ClientConfig, CredentialsError> {
+    /// A robot's side.
+    ///
+    /// # Errors
+    /// The files are not good, do not fit each other, or not at this time.
+    pub(crate) fn robot(&self) -> Result<RobotTls, CredentialsError> {
         let loaded = self.load()?;
-        let failed = |error: rustls::Error| unusable(&self.certificate, "client certificate", error);
+        self.check_fit(&loaded, Role::Robot)?;
+        let validity = self.check_date(Date::now())?;
+        let roots = Arc::new(loaded.roots);
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| unusable(&self.ca, "authority certificate", error))?;
+        let witness = Witness::new(verifier);
+        let failed = |error: rustls::Error| self.unfit(&error);
         let mut tls = rustls::ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(failed)?
-            .with_root_certificates(loaded.roots)
+            // It only looks on while rustls' own verifier decides.
+            .dangerous()
+            .with_custom_certificate_verifier(witness.clone())
             .with_client_auth_cert(loaded.chain, loaded.key)
             .map_err(failed)?;
         tls.alpn_protocols = vec![ALPN.to_vec()];
@@ -113,16 +204,19 @@ impl Credentials {
         tls.enable_early_data = true;
         let quic = quinn::crypto::rustls::QuicClientConfig::try_from(tls)
             .map_err(|error| unusable(&self.certificate, "QUIC cipher suite", error))?;
-        Ok(quinn::ClientConfig::new(Arc::new(quic)))
+        let config = quinn::ClientConfig::new(Arc::new(quic));
+        Ok(RobotTls { config, files: self.clone(), validity, witness })
     }
 
     /// The server's side, for so many `connections` at a time.
     pub(crate) fn server_config(&self, connections: u32) -> Result<quinn::ServerConfig, CredentialsError> {
         let loaded = self.load()?;
+        // Dates are no reason not to start: the clock may be set meanwhile. Whoever starts the server tells of them.
+        self.check_fit(&loaded, Role::Server)?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(loaded.roots), provider())
             .build()
             .map_err(|error| unusable(&self.ca, "authority certificate", error))?;
-        let failed = |error: rustls::Error| unusable(&self.certificate, "server certificate", error);
+        let failed = |error: rustls::Error| self.unfit(&error);
         let mut tls = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(failed)?
@@ -171,7 +265,15 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Credentials
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
-    std::fs::read(path).map_err(|source| CredentialsError::Unreadable { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|cause| unreadable(path, cause))
+}
+
+fn unreadable(path: &Path, cause: io::Error) -> CredentialsError {
+    let path = path.to_owned();
+    match cause.kind() {
+        io::ErrorKind::NotFound => CredentialsError::Missing { path },
+        _ => CredentialsError::Unreadable { path, cause },
+    }
 }
 
 fn unusable(path: &Path, what: &'static str, reason: impl ToString) -> CredentialsError {

@@ -18,8 +18,8 @@ use rrto_core::operator::{Handle, Operator, Value};
 use rrto_core::testing::{Device, FakeDevice, Manner, kernel, launch};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::{
-    Admission, Coding, Congestion, ConnectError, Credentials, Gate, Link, LinkConfig, LinkStatistics,
-    Listener, Next, ProgramMemory, ServeConfig, Session, Submission, Tap,
+    Admission, Coding, Congestion, ConnectError, Credentials, CredentialsError, Gate, Link, LinkConfig,
+    LinkStatistics, Listener, Next, ProgramMemory, ServeConfig, ServerFault, Session, Submission, Tap,
 };
 
 const STREAM: Handle = Handle::LEGACY_STREAM;
@@ -334,10 +334,20 @@ fn a_robot_of_another_authority_is_turned_away() {
     let server = serve(certs.path(), 1);
     let mut stranger = config(other.path(), server.address, Mode::Pipeline);
     let refused = Link::connect(stranger.clone(), Arc::new(Memory::default()));
-    assert!(matches!(refused, Err(ConnectError::Certificate { .. })), "{:?}", refused.err());
+    let fault = ServerFault::OtherAuthority { ca: stranger.credentials.ca.clone() };
+    assert!(
+        matches!(&refused, Err(ConnectError::ServerCertificate { fault: found, .. }) if *found == fault),
+        "{:?}",
+        refused.err()
+    );
+    // Files that do not fit each other are found where they lie.
     stranger.credentials.ca = credentials(certs.path(), false).ca;
     let refused = Link::connect(stranger, Arc::new(Memory::default()));
-    assert!(matches!(refused, Err(ConnectError::Certificate { .. })), "{:?}", refused.err());
+    let unfit = ConnectError::Credentials(CredentialsError::OtherAuthority {
+        certificate: credentials(other.path(), false).certificate,
+        ca: credentials(certs.path(), false).ca,
+    });
+    assert_eq!(refused.err().unwrap().to_string(), unfit.to_string());
     assert!(server.gate.over.lock().unwrap().is_empty());
 }
 
@@ -418,4 +428,15 @@ fn nobody_there_is_an_error_within_the_limit() {
     nowhere.connect_timeout = Duration::from_millis(300);
     let refused = Link::connect(nowhere, Arc::new(Memory::default()));
     assert!(matches!(refused, Err(ConnectError::Timeout { .. })), "{:?}", refused.err());
+}
+
+#[test]
+fn a_closed_port_is_told_from_a_silent_one() {
+    let certs = tempfile::tempdir().unwrap();
+    make_certs(certs.path());
+    let address = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut closed = config(certs.path(), address, Mode::Pipeline);
+    closed.connect_timeout = Duration::from_millis(1500);
+    let refused = Link::connect(closed, Arc::new(Memory::default()));
+    assert!(matches!(refused, Err(ConnectError::Closed { .. })), "{:?}", refused.err());
 }

@@ -24,12 +24,12 @@ pub struct RoomConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum RoomsError {
     /// The directory is not there or not readable.
-    #[error("cannot read the rooms in {}: {source}", dir.display())]
+    #[error("cannot read the rooms in {}: {cause}", dir.display())]
     Unreadable {
         /// Which.
         dir: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A room's file is not readable, or holds something else.
     #[error(transparent)]
@@ -61,7 +61,7 @@ pub enum RoomsError {
 /// # Errors
 /// Why they cannot be used, all of them or one.
 pub fn load(dir: &Path) -> Result<Vec<RoomConfig>, RoomsError> {
-    let unreadable = |source| RoomsError::Unreadable { dir: dir.to_owned(), source };
+    let unreadable = |cause| RoomsError::Unreadable { dir: dir.to_owned(), cause };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

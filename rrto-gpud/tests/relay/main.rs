@@ -162,7 +162,7 @@ fn what_is_wrong_is_told() {
     let room = |dir: &Path| rrto_certs::Files::new(dir).room("room");
     std::fs::copy(room(server.certificates.path()), room(others.path())).unwrap();
     let stranger = Program::connect(format!("relay://{}/room", relay.address), others.path(), Mode::Pipeline);
-    assert!(matches!(stranger.err(), Some(ConnectError::Certificate { .. })));
+    assert!(matches!(stranger.err(), Some(ConnectError::ServerCertificate { .. })));
 }
 
 /// A process of rrto-gpud, its first line on stdout, and the address in it.

@@ -36,13 +36,13 @@ impl AsyncLink {
         config: LinkConfig,
         memory: Arc<dyn ProgramMemory>,
     ) -> Result<AsyncLink, ConnectError> {
-        let client_config = config.credentials.client_config()?;
+        let tls = config.credentials.robot()?;
         let deadline = Instant::now() + config.connect_timeout;
         let shared = Arc::new(Shared::new(&config, memory));
         // Whoever may wait counts as waiting always: a task cannot count itself while it is looked at.
         shared.lock().waiting += 1;
         let server = config.server.clone();
-        tokio::spawn(transport_thread::carry(shared.clone(), config, client_config, system));
+        tokio::spawn(transport_thread::carry(shared.clone(), config, tls, system));
         let connected = until(&shared, |state| {
             if let Some(welcome) = state.engine.welcome().cloned() {
                 return Some(Ok(welcome));
@@ -59,7 +59,8 @@ impl AsyncLink {
                 let mut state = shared.lock();
                 state.engine.handle_lost(Lost("the connection attempt timed out".into()));
                 shared.wake_writer(&mut state);
-                Err(ConnectError::Timeout { server })
+                let suspicion = state.suspicion.take();
+                Err(ConnectError::Timeout { server }.or(suspicion))
             }
         }
     }

@@ -1,79 +1,111 @@
-//! Makes connections to the server: one socket, however many are tried.
+//! Makes connections to the server, wherever its name leads: to the address at which it was found, and, where that is silent, to the
+//! others that the name has or has got since.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use quinn::{Connecting, Connection, Endpoint};
+use quinn::{Connecting, Connection};
+use tokio::time::Instant;
 
-use super::{ConnectError, LinkConfig, resolve};
-use crate::relay::{AddressError, ServerAddress, Way};
+use super::race::{self, Plan, Reach};
+use super::{ConnectError, LinkConfig, Shared};
+use crate::names::Names;
+use crate::relay::{AddressError, ServerAddress};
 use crate::routes::Routes;
 use crate::system::System;
-use crate::tls::SERVER_NAME;
-use crate::transport;
+use crate::tls::RobotTls;
+
+/// How often another address is tried beside the one where the server was: less often, because it is there most of the time.
+const OTHERS_EVERY: Duration = Duration::from_millis(250);
 
 /// The way to the server.
 pub(super) struct Dialler {
-    endpoint: Endpoint,
-    way: Way,
-    /// With the tickets of earlier connections.
-    client: quinn::ClientConfig,
-    config: LinkConfig,
+    plan: Arc<Plan>,
+    names: Names,
+    /// Where the session is carried, or was.
+    home: Reach,
+    /// Other addresses, as they are tried.
+    others: Vec<Reach>,
+    /// Which of them is next, counted on for ever.
+    turn: usize,
+    next_other: Instant,
     routes: Option<Routes>,
     /// The address that packets left from when it was looked at.
     source: Option<IpAddr>,
 }
 
 impl Dialler {
-    /// Tries the server's addresses one after the other, until one answers.
+    /// Looks the server's name up, and tries all of its addresses.
     pub(super) async fn connect(
+        shared: &Arc<Shared>,
         config: &LinkConfig,
-        client: &quinn::ClientConfig,
+        tls: &RobotTls,
         system: &Arc<dyn System>,
     ) -> Result<(Dialler, Connection), ConnectError> {
         let name = &config.server;
-        let unusable = |error: AddressError| unusable(name, &error.to_string());
+        let unusable =
+            |error: AddressError| ConnectError::Address { server: name.clone(), reason: error.to_string() };
         let server: ServerAddress = name.parse().map_err(unusable)?;
-        let mut failure = ConnectError::Timeout { server: name.clone() };
-        for address in resolve(server.host_and_port())? {
-            let way = Way::to(&server, address, system, &config.credentials)?;
-            let dialler = Dialler {
-                endpoint: transport::endpoint(&*way.system, way.local, None)?,
-                client: client.clone(),
-                config: config.clone(),
-                routes: way.system.routes(),
-                source: way.system.source(way.server).ok(),
-                way,
-            };
-            // Later it need not be asked: a relay that was restarted keeps nobody waiting for this.
-            if let Err(error) = dialler.way.ready().await {
-                failure = error.into();
-                continue;
-            }
-            match dialler.dial()?.await {
-                Ok(connection) => return Ok((dialler, connection)),
-                Err(error) => failure = ConnectError::of(&config.server, &error),
-            }
-        }
-        Err(failure)
+        let names = Names::new(system.clone(), server.host_and_port());
+        let addresses = names
+            .look_up()
+            .await
+            .map_err(|error| ConnectError::Unresolved { server: name.clone(), reason: error.to_string() })?;
+        let plan =
+            Arc::new(Plan { server, config: config.clone(), tls: tls.clone(), system: system.clone() });
+        let (home, connection) = race::first(shared, &plan, addresses).await?;
+        let dialler = Dialler {
+            names,
+            others: Vec::new(),
+            turn: 0,
+            next_other: Instant::now(),
+            routes: home.way.system.routes(),
+            source: home.way.system.source(home.way.server).ok(),
+            plan,
+            home,
+        };
+        Ok((dialler, connection))
     }
 
-    /// Begins a connection.
+    /// Where the session is carried, or was.
+    pub(super) fn home(&self) -> SocketAddr {
+        self.home.address
+    }
+
+    /// Begins a connection to where the server was. It may have moved, so its name is looked up again meanwhile.
     pub(super) fn dial(&self) -> Result<Connecting, ConnectError> {
-        let mut client = self.client.clone();
-        // What the interface carries may have changed with it.
-        let LinkConfig { silence_timeout, congestion, .. } = self.config;
-        client.transport_config(transport::parameters(
-            &*self.way.system,
-            self.way.server,
-            silence_timeout,
-            true,
-            false,
-            congestion,
-        ));
-        let connecting = self.endpoint.connect_with(client, self.way.server, SERVER_NAME);
-        connecting.map_err(|error| unusable(&self.config.server, &error.to_string()))
+        self.names.ask();
+        self.home.dial(&self.plan)
+    }
+
+    /// Begins one to another address that the server's name has or had, if it is time; they take turns.
+    pub(super) fn dial_other(&mut self, now: Instant) -> Option<(SocketAddr, Connecting)> {
+        let mut addresses = self.names.addresses();
+        addresses.retain(|address| *address != self.home.address);
+        if addresses.is_empty() || now < self.next_other {
+            return None;
+        }
+        self.next_other = now + OTHERS_EVERY;
+        self.turn = self.turn.wrapping_add(1);
+        let address = *addresses.get(self.turn % addresses.len())?;
+        if !self.others.iter().any(|other| other.address == address) {
+            // Where there is no way, there may be one the next time.
+            self.others.push(Reach::new(&self.plan, address).ok()?);
+        }
+        let reach = self.others.iter().find(|other| other.address == address)?;
+        Some((address, reach.dial(&self.plan).ok()?))
+    }
+
+    /// The session is carried from now on at this address.
+    pub(super) fn settle(&mut self, address: SocketAddr) {
+        if let Some(at) = self.others.iter().position(|other| other.address == address) {
+            self.home = self.others.swap_remove(at);
+            self.source = self.home.way.system.source(self.home.way.server).ok();
+        }
+        // Connections that are still under way there keep their sockets.
+        self.others.clear();
     }
 
     /// Waits until there may be another way to the server, if the system says so.
@@ -86,10 +118,11 @@ impl Dialler {
 
     /// If packets leave from another address by now, all connections go on from there; whether that is so.
     pub(super) fn follow_source(&mut self) -> bool {
-        let source = self.way.system.source(self.way.server).ok();
+        let source = self.home.way.system.source(self.home.way.server).ok();
         let has_moved = source.is_some() && source != self.source;
         if has_moved {
             self.source = source;
+            self.names.forget_when();
             // Without a new socket the old one goes on: it is bound to no address.
             let _ = self.rebind();
         }
@@ -98,11 +131,8 @@ impl Dialler {
 
     /// Goes on with all connections from another port, and by the way that the system now knows. Each tells the server, which
     /// checks the address and goes on too (RFC 9000, section 9).
-    pub(super) fn rebind(&self) -> io::Result<()> {
-        self.endpoint.rebind_abstract(self.way.system.bind(self.way.local)?)
+    pub(super) fn rebind(&mut self) -> io::Result<()> {
+        self.others.clear();
+        self.home.endpoint.rebind_abstract(self.home.way.system.bind(self.home.way.local)?)
     }
-}
-
-fn unusable(server: &str, reason: &str) -> ConnectError {
-    ConnectError::Address { server: server.to_owned(), reason: reason.to_owned() }
 }

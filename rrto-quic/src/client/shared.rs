@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// Why no connection came about, until [`Link::connect`] takes it.
     pub(super) connect_error: Option<ConnectError>,
+    /// What is wrong, as far as it seems, while the connection is still being tried.
+    pub(super) suspicion: Option<ConnectError>,
     /// The path that carries the session, or did.
     pub(super) current: Option<u64>,
     /// Pieces of its control stream that have come.
@@ -105,6 +107,7 @@ impl Shared {
             waiting: 0,
             closed: false,
             connect_error: None,
+            suspicion: None,
             current: None,
             answers: 0,
             connection: None,
@@ -203,6 +206,13 @@ impl Shared {
         if state.waiting > 0 {
             self.changed.notify_all();
         }
+    }
+
+    /// Notes what seems to be wrong, to be told if nothing comes of the connection.
+    pub(super) fn suspect(&self, error: ConnectError) {
+        let mut state = self.lock();
+        let before = state.suspicion.take();
+        state.suspicion = Some(error.or(before));
     }
 
     pub(super) fn lose(&self, reason: String) {

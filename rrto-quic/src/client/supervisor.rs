@@ -5,6 +5,7 @@
 //! are given up; an acknowledgement there is no answer, as what is sent may still be lost. A connection alone would find a link that has come back much later: QUIC asks ever more seldom, up to as long
 //! again as the link was away.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use quinn::Connection;
 use rrto_core::engine::Lost;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::dialler::Dialler;
 use super::pulse::Pulse;
@@ -20,6 +21,7 @@ use super::{ConnectError, LinkConfig, Path, Shared, path};
 use crate::close;
 use crate::streams::StreamError;
 use crate::system::System;
+use crate::tls::RobotTls;
 
 /// How often the connection is looked at while something is awaited: short beside the patience with a silent server.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -38,6 +40,9 @@ const ATTEMPT_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// round trips.
 const MOST_ATTEMPTS: usize = 6;
 
+/// Attempts that may be under way at other addresses of the server: each has a second for its answer.
+const MOST_ELSEWHERE: usize = 4;
+
 /// After so many attempts without an answer the socket is given up as well: something between may remember it in a way that
 /// does no good.
 const ATTEMPTS_A_SOCKET: u32 = 8;
@@ -55,12 +60,12 @@ pub(super) enum Failure {
     Stream(StreamError),
 }
 
-/// Connects, and carries the session to its end. A server that has no room for the connection at present is asked again, as
-/// long as whoever connects is patient.
+/// Connects, and carries the session to its end. As long as whoever connects is patient, it is tried again where there was no room at
+/// the server, no network or no name service: each may come in a moment.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     config: LinkConfig,
-    client: quinn::ClientConfig,
+    tls: RobotTls,
     system: &Arc<dyn System>,
 ) -> Result<(), Failure> {
     let awake = shared.clone();
@@ -69,12 +74,11 @@ pub(super) async fn run(
     let deadline = Instant::now() + config.connect_timeout;
     let mut pause = FIRST_RETRY;
     loop {
-        let outcome = run_once(shared, config.clone(), &client, system).await;
-        let may_try_again = matches!(outcome, Err(Failure::Connect(ConnectError::Busy { .. })))
-            && Instant::now() + pause < deadline
-            && shared.lock().engine.lost().is_none();
-        if !may_try_again {
-            return outcome;
+        let outcome = run_once(shared, config.clone(), &tls, system, deadline).await;
+        let may_try_again = Instant::now() + pause < deadline && shared.lock().engine.lost().is_none();
+        match outcome {
+            Err(Failure::Connect(error)) if error.may_pass() && may_try_again => shared.suspect(error),
+            outcome => return outcome,
         }
         sleep(pause).await;
         pause = LAST_RETRY.min(pause * 2);
@@ -84,14 +88,19 @@ pub(super) async fn run(
 async fn run_once(
     shared: &Arc<Shared>,
     config: LinkConfig,
-    client: &quinn::ClientConfig,
+    tls: &RobotTls,
     system: &Arc<dyn System>,
+    deadline: Instant,
 ) -> Result<(), Failure> {
-    let (dialler, connection) = Dialler::connect(&config, client, system).await.map_err(Failure::Connect)?;
+    let server = config.server.clone();
+    let connected = timeout_at(deadline, Dialler::connect(shared, &config, tls, system)).await;
+    let connected = connected.unwrap_or(Err(ConnectError::Timeout { server: server.clone() }));
+    let (dialler, connection) = connected.map_err(Failure::Connect)?;
+    shared.suspect(ConnectError::NoWelcome { server });
     let mut supervisor = Supervisor {
         shared: shared.clone(),
         config,
-        dialler,
+        tls: tls.clone(),
         tasks: JoinSet::new(),
         lines: Vec::new(),
         next_number: 0,
@@ -103,14 +112,18 @@ async fn run_once(
         awaited_since: None,
         attempts: Attempts::new(Instant::now()),
         rtt: Duration::ZERO,
+        dialler,
     };
-    supervisor.begin(|shared, number| path::carry(shared, connection, number));
+    let home = supervisor.dialler.home();
+    supervisor.begin(home, |shared, number| path::carry(shared, connection, number));
     supervisor.run().await
 }
 
 /// A connection that is under way, or carries the session.
 struct Line {
     number: u64,
+    /// To which of the server's addresses, or its relay's.
+    address: SocketAddr,
     task: AbortHandle,
 }
 
@@ -138,6 +151,7 @@ impl Attempts {
 struct Supervisor {
     shared: Arc<Shared>,
     config: LinkConfig,
+    tls: RobotTls,
     dialler: Dialler,
     tasks: JoinSet<(u64, Result<(), StreamError>)>,
     /// Oldest first.
@@ -171,7 +185,7 @@ struct Seen {
 
 impl Supervisor {
     /// Takes a connection's task under supervision.
-    fn begin<F>(&mut self, task: impl FnOnce(Arc<Shared>, u64) -> F)
+    fn begin<F>(&mut self, address: SocketAddr, task: impl FnOnce(Arc<Shared>, u64) -> F)
     where
         F: Future<Output = Result<(), StreamError>> + Send + 'static,
     {
@@ -184,7 +198,7 @@ impl Supervisor {
         }
         let carried = task(self.shared.clone(), number);
         let task = self.tasks.spawn(async move { (number, carried.await) });
-        self.lines.push(Line { number, task });
+        self.lines.push(Line { number, address, task });
     }
 
     async fn run(&mut self) -> Result<(), Failure> {
@@ -232,6 +246,9 @@ impl Supervisor {
             if self.watched.replace(*number) != Some(*number) {
                 self.pulse = Pulse::new(now);
                 self.attempts = Attempts::new(now);
+                if let Some(line) = self.lines.iter().find(|line| line.number == *number) {
+                    self.dialler.settle(line.address);
+                }
             }
             self.pulse.update(now, &connection.stats());
             self.heard = self.heard.max(self.pulse.heard());
@@ -328,15 +345,27 @@ impl Supervisor {
             let _ = self.dialler.rebind();
         }
         let current = seen.current.as_ref().map(|(number, _)| *number);
-        let under_way = self.lines.iter().filter(|line| Some(line.number) != current).count();
-        if under_way >= MOST_ATTEMPTS
-            && let Some(oldest) = self.lines.iter().find(|line| Some(line.number) != current)
-        {
-            self.give_up(oldest.number);
-        }
+        let home = self.dialler.home();
+        self.make_room(current, |address| address == home, MOST_ATTEMPTS);
         // A system that has no way to the server may have one the next time.
         if let Ok(connecting) = self.dialler.dial() {
-            self.begin(|shared, number| path::resume(shared, connecting, number));
+            self.begin(home, |shared, number| path::resume(shared, connecting, number));
+        }
+        if let Some((address, connecting)) = self.dialler.dial_other(now) {
+            self.make_room(current, |address| address != home, MOST_ELSEWHERE);
+            self.begin(address, |shared, number| path::resume(shared, connecting, number));
+        }
+    }
+
+    /// Gives the oldest attempt up at the addresses that `is_there` means, if as many as there may be are under way.
+    fn make_room(&mut self, current: Option<u64>, is_there: impl Fn(SocketAddr) -> bool, most: usize) {
+        let is_attempt = |line: &&Line| Some(line.number) != current && is_there(line.address);
+        let mut attempts = self.lines.iter().filter(is_attempt).map(|line| line.number);
+        let oldest = attempts.next();
+        if let Some(oldest) = oldest
+            && attempts.count() + 1 >= most
+        {
+            self.give_up(oldest);
         }
     }
 
@@ -393,7 +422,7 @@ impl Supervisor {
 
     fn not_connected(&self, error: StreamError) -> Failure {
         match error.of_connection() {
-            Some(error) => Failure::Connect(ConnectError::of(&self.config.server, error)),
+            Some(error) => Failure::Connect(ConnectError::of(&self.config.server, error, &self.tls)),
             None => Failure::Stream(error),
         }
     }

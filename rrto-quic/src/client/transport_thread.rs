@@ -5,31 +5,32 @@ use std::sync::Arc;
 use super::supervisor::{self, Failure};
 use super::{ConnectError, LinkConfig, Shared};
 use crate::system::System;
+use crate::tls::RobotTls;
 
 pub(super) fn spawn(
     shared: Arc<Shared>,
     config: LinkConfig,
-    client_config: quinn::ClientConfig,
+    tls: RobotTls,
     system: Arc<dyn System>,
 ) -> Result<(), ConnectError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let transport = carry(shared, config, client_config, system.clone());
-    Ok(system.start("rrto-transport".into(), Box::new(move || runtime.block_on(transport)))?)
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ConnectError::System)?;
+    let transport = carry(shared, config, tls, system.clone());
+    let thread = Box::new(move || runtime.block_on(transport));
+    system.start("rrto-transport".into(), thread).map_err(ConnectError::System)
 }
 
 /// Connects, and carries the session to its end.
-pub(super) async fn carry(
-    shared: Arc<Shared>,
-    config: LinkConfig,
-    client_config: quinn::ClientConfig,
-    system: Arc<dyn System>,
-) {
+pub(super) async fn carry(shared: Arc<Shared>, config: LinkConfig, tls: RobotTls, system: Arc<dyn System>) {
     let _ended = Ended(shared.clone());
-    let outcome = supervisor::run(&shared, config, client_config, &system).await;
+    let outcome = supervisor::run(&shared, config, tls, &system).await;
     let mut state = shared.lock();
     match outcome {
         Ok(()) => {}
-        Err(Failure::Connect(error)) => state.connect_error = Some(error),
+        Err(Failure::Connect(error)) => {
+            let suspicion = state.suspicion.take();
+            state.connect_error = Some(error.or(suspicion));
+        }
         Err(Failure::Stream(error)) => state.engine.handle_lost(rrto_core::engine::Lost(error.to_string())),
     }
 }

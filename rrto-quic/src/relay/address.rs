@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::names;
 use crate::tls::Credentials;
 
 /// What the address of a server behind a relay begins with.
@@ -92,15 +93,20 @@ impl fmt::Display for RelayAddress {
 
 /// Refuses what cannot be an address, so that the mistake shows here and not as a name that does not resolve.
 fn check_host_and_port(text: &str) -> Result<(), AddressError> {
-    let expected = AddressError("expected HOST:PORT, such as gpu.lan:7786");
-    let (host, port) = text.rsplit_once(':').ok_or(expected.clone())?;
-    if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port != 0) {
-        return Err(expected);
+    let (host, _) = names::split(text).ok_or(AddressError("expected HOST:PORT, such as gpu.lan:7786"))?;
+    if !host.contains(':') {
+        return Ok(());
     }
-    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+    if !text.starts_with('[') {
         return Err(AddressError("put an IPv6 address in brackets, such as [fd00::7]:7786"));
     }
-    Ok(())
+    match names::scoped(host) {
+        None => Err(AddressError("what is in brackets is no IPv6 address")),
+        Some((address, None | Some("0"))) if names::is_link_local(address) => Err(AddressError(
+            "a link-local address needs the interface behind which it is, such as [fe80::7%wlan0]:7786",
+        )),
+        Some(_) => Ok(()),
+    }
 }
 
 /// Whether this can be a room's name: the rule for robots' names, which are files' names too.
@@ -117,12 +123,20 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        for good in ["gpu:1", "10.0.0.7:7786", "[fd00::7]:7786", "gpu.lan:65535"] {
+        for good in [
+            "gpu:1",
+            "10.0.0.7:7786",
+            "[fd00::7]:7786",
+            "gpu.lan:65535",
+            "[fe80::1%wlan0]:7786",
+            "[fe80::1%3]:1",
+        ] {
             assert_eq!(good.parse(), Ok(ServerAddress::Direct(good.to_owned())));
         }
-        for (good, relay, room) in
-            [("relay://r.lan:7787/a", "r.lan:7787", "a"), ("relay://[::1]:1/b-2_c.d", "[::1]:1", "b-2_c.d")]
-        {
+        for (good, relay, room) in [
+            ("relay://r.lan:7787/a", "r.lan:7787", "a"),
+            ("relay://[fe80::1%lo]:1/b-2_c.d", "[fe80::1%lo]:1", "b-2_c.d"),
+        ] {
             let address = RelayAddress { relay: relay.into(), room: room.into() };
             assert_eq!(address.to_string(), good);
             assert_eq!(good.parse(), Ok(ServerAddress::Relayed(address)));
@@ -136,6 +150,12 @@ mod tests {
             "gpu:65536",
             "gpu:x",
             "fd00::7:7786",
+            "[]:1",
+            "[fd00::7:1",
+            "[gpu:lan]:1",
+            "[fe80::1]:1",
+            "[fe80::1%]:1",
+            "[fe80::1%0]:1",
             "relay://",
             "relay://r:1",
             "relay://r:1/",

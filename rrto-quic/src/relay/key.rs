@@ -24,13 +24,23 @@ pub struct RoomKey(hmac::Key);
 /// Why a room's secret cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RoomKeyError {
-    /// The file is not there or not readable.
-    #[error("cannot read {}: {source} (make it with: rrto certs DIR --add-room NAME)", path.display())]
+    /// The file is not there. A new secret would be no good: what all of a room have in common is that they have the same.
+    #[error(
+        "there is no {}: bring it from where `rrto certs DIR --add-room NAME` has made the room, for its relay, its server and \
+         its robots all have the same file",
+        path.display()
+    )]
+    Missing {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The file is not readable.
+    #[error("cannot read {}: {cause}", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file is not its owner's alone.
     #[error("{} can be read or changed by others (mode {mode:03o}), and a secret is its owner's alone: chmod 600 {}", path.display(), path.display())]
@@ -42,7 +52,7 @@ pub enum RoomKeyError {
     },
     /// The file does not hold a secret.
     #[error(
-        "{} holds no room secret: expected 64 hexadecimal digits, as rrto certs DIR --add-room NAME makes them",
+        "{} holds no room secret, which is 64 hexadecimal digits: bring the file from where `rrto certs DIR --add-room NAME` has made it",
         path.display()
     )]
     Unusable {
@@ -63,7 +73,10 @@ impl RoomKey {
     /// The file is not readable, or not by its owner alone, or something else is in it.
     pub fn read(path: &Path) -> Result<Self, RoomKeyError> {
         let text = secret::read(path).map_err(|error| match error {
-            SecretError::Unreadable(source) => RoomKeyError::Unreadable { path: path.to_owned(), source },
+            SecretError::Unreadable(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                RoomKeyError::Missing { path: path.to_owned() }
+            }
+            SecretError::Unreadable(cause) => RoomKeyError::Unreadable { path: path.to_owned(), cause },
             SecretError::Exposed(mode) => RoomKeyError::Exposed { path: path.to_owned(), mode },
         })?;
         let secret =

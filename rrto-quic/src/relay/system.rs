@@ -15,7 +15,7 @@ use super::registration::{Registration, Standing};
 use super::socket::RelaySocket;
 use super::wire::{FlowId, HEADER_BYTES, Party, RefusedReason, Role};
 use crate::routes::Routes;
-use crate::system::System;
+use crate::system::{Later, System};
 use crate::tls::Credentials;
 
 /// How soon the name service is asked again that did not say where the relay is.
@@ -36,9 +36,18 @@ pub enum RelayError {
     Key(#[from] RoomKeyError),
     /// The relay does not answer.
     #[error(
-        "no answer from the relay of {address}: is rrto-gpud relay running there, and does UDP get through?"
+        "no answer from the relay of {address}: is that its address, is rrto-gpud relay running there, and does no firewall stop UDP?"
     )]
     Silent {
+        /// As configured.
+        address: RelayAddress,
+    },
+    /// Nothing listens on the relay's port.
+    #[error(
+        "the machine of the relay of {address} is there, and nothing listens on that UDP port: is rrto-gpud relay running there, and is \
+         this its port?"
+    )]
+    Closed {
         /// As configured.
         address: RelayAddress,
     },
@@ -174,7 +183,8 @@ impl System for Relayed {
             Some(relay) => socket.set_relay(relay)?,
             None => {
                 let standing = self.standing.subscribe();
-                tokio::spawn(follow(Arc::downgrade(&socket), standing, self.address.clone()));
+                let below = self.below.clone();
+                tokio::spawn(follow(below, Arc::downgrade(&socket), standing, self.address.clone()));
             }
         }
         Ok(socket)
@@ -189,6 +199,14 @@ impl System for Relayed {
             Some(_) => Ok(RELAYED_DATAGRAM_BYTES),
             None => self.below.datagram_bytes(peer),
         }
+    }
+
+    fn resolve(&self, host_and_port: String) -> Later<io::Result<Vec<SocketAddr>>> {
+        self.below.resolve(host_and_port)
+    }
+
+    fn objection(&self, peer: SocketAddr) -> Later<io::Error> {
+        self.below.objection(FlowId::of_address(peer).and(self.relay).unwrap_or(peer))
     }
 
     fn source(&self, peer: SocketAddr) -> io::Result<IpAddr> {
@@ -210,11 +228,16 @@ impl System for Relayed {
 }
 
 /// Tries the relay's addresses in turn, asking for them again each time, and tells the log what comes of it.
-async fn follow(socket: Weak<RelaySocket>, mut standing: watch::Receiver<Standing>, address: RelayAddress) {
+async fn follow(
+    below: Arc<dyn System>,
+    socket: Weak<RelaySocket>,
+    mut standing: watch::Receiver<Standing>,
+    address: RelayAddress,
+) {
     let mut told = Standing::Unknown;
     loop {
         let mut tried = false;
-        match tokio::net::lookup_host(&address.relay).await {
+        match below.resolve(address.relay.clone()).await {
             Ok(relays) => {
                 for relay in relays {
                     let Some(living) = socket.upgrade() else { return };

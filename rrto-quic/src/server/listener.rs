@@ -58,7 +58,7 @@ impl Listener {
     /// Unusable credentials or address.
     pub fn bind_on(system: Arc<dyn System>, config: ServeConfig) -> Result<Listener, ServeError> {
         let trust = Trust::load(config.credentials, config.max_connections)?;
-        let failed = |source| ServeError::Listen { address: config.listen, source };
+        let failed = |cause| ServeError::Listen { address: config.listen, cause };
         let endpoint = transport::endpoint(&*system, config.listen, Some(trust.server())).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
         Ok(Listener {

@@ -11,7 +11,8 @@ use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use rrto_core::testing::link::HEADER_BYTES;
 
 use super::network::{Datagram, Network, Path};
-use crate::system::System;
+use crate::names;
+use crate::system::{Later, System};
 
 /// What Linux takes at a time from quinn, as one send.
 const SEGMENTS: usize = 10;
@@ -38,7 +39,7 @@ impl Host {
         self.network.rebind(self.number);
     }
 
-    /// A robot comes back with a new address, and, if one is given, on another path. What is on its way to it is lost.
+    /// A robot or a server comes back with a new address, and, if one is given, on another path. What is on its way to it is lost.
     pub fn change_address(&self, path: Option<Path>) {
         self.network.relocate(self.number, path);
     }
@@ -57,6 +58,21 @@ impl System for Host {
     fn datagram_bytes(&self, _: SocketAddr) -> io::Result<u16> {
         let bytes = self.network.mtu_bytes(self.number).saturating_sub(HEADER_BYTES as u64);
         Ok(u16::try_from(bytes).unwrap_or(u16::MAX))
+    }
+
+    fn resolve(&self, host_and_port: String) -> Later<io::Result<Vec<SocketAddr>>> {
+        let named = self.network.resolve(&host_and_port).filter(|addresses| !addresses.is_empty());
+        let unknown = || Err(io::Error::other("nobody knows this name"));
+        let answer = named.map(Ok).or_else(|| names::written(&host_and_port)).unwrap_or_else(unknown);
+        Box::pin(std::future::ready(answer))
+    }
+
+    /// In no time.
+    fn objection(&self, peer: SocketAddr) -> Later<io::Error> {
+        let is_closed = self.network.is_closed(peer);
+        Box::pin(async move {
+            if is_closed { io::ErrorKind::ConnectionRefused.into() } else { std::future::pending().await }
+        })
     }
 
     /// Runs `work` here and now: there is one thread, which must not wait.

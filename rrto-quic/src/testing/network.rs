@@ -77,6 +77,8 @@ struct State {
     next_address: u32,
     next_port: u16,
     nat_timeout: Option<Duration>,
+    /// Addresses by HOST:PORT.
+    names: HashMap<String, Vec<SocketAddr>>,
 }
 
 #[derive(Debug)]
@@ -185,6 +187,22 @@ impl Network {
         self.lock().nat_timeout = Some(timeout);
     }
 
+    /// From now on `name`, HOST:PORT, means these addresses; none is a name that is not known.
+    pub fn name(&self, name: &str, addresses: &[SocketAddr]) {
+        self.lock().names.insert(name.to_owned(), addresses.to_owned());
+    }
+
+    pub(super) fn resolve(&self, name: &str) -> Option<Vec<SocketAddr>> {
+        self.lock().names.get(name).cloned()
+    }
+
+    /// Whether `address` is a host's that everybody reaches, and nothing of it listens there.
+    pub(super) fn is_closed(&self, address: SocketAddr) -> bool {
+        let state = self.lock();
+        let is_host = state.hosts.iter().any(|host| host.path.is_none() && host.address == address.ip());
+        is_host && !state.inward.contains_key(&address)
+    }
+
     /// What a direction of `path` has done.
     pub fn counts(&self, path: Path, way: Way) -> Counts {
         self.lock().paths.get(path.0).map(|(_, _, counts)| counts[way as usize]).unwrap_or_default()
@@ -283,7 +301,7 @@ impl Network {
     }
 
     /// The host comes back elsewhere: on `path` if one is given, with a new public address. What is on its way to the old
-    /// one is lost.
+    /// one is lost. Sockets of a server listen there.
     pub(super) fn relocate(&self, host: usize, path: Option<Path>) {
         let mut state = self.lock();
         let address = state.new_address();
@@ -292,6 +310,9 @@ impl Network {
             place.moves += 1;
             place.address = address;
             place.path = path.or(place.path);
+            if place.path.is_none() {
+                state.listen_at(host, address);
+            }
         }
     }
 
@@ -430,6 +451,15 @@ impl State {
             .map(|(number, _)| *number)
             .collect();
         self.forget(|socket| sockets.contains(&socket));
+    }
+
+    /// All sockets of a host that everybody reaches are at `address` from now on.
+    fn listen_at(&mut self, host: usize, address: IpAddr) {
+        for (number, socket) in self.sockets.iter_mut().filter(|(_, socket)| socket.host == host) {
+            socket.address.set_ip(address);
+            let mapping = Mapping { socket: *number, peer: None, used: Duration::ZERO };
+            self.inward.insert(socket.address, mapping);
+        }
     }
 
     fn forget(&mut self, whose: impl Fn(usize) -> bool) {

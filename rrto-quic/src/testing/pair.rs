@@ -67,7 +67,7 @@ impl PairConfig {
         robot: &Host,
         server: &PairServer,
     ) -> Result<(Connection, Connection), Box<dyn std::error::Error>> {
-        let mut config = self.robot.client_config()?;
+        let mut config = self.robot.robot()?.config;
         config.transport_config(self.parameters(robot, server.address, true));
         let endpoint = transport::endpoint(robot, (Ipv4Addr::UNSPECIFIED, 0).into(), None)?;
         let connecting = endpoint.connect_with(config, server.address, SERVER_NAME)?;

@@ -107,7 +107,7 @@ fn read_beside(ca: &Path, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Cred
     match std::fs::read(&path) {
         Ok(bytes) => Ok(Some((path, bytes))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(CredentialsError::Unreadable { path, source }),
+        Err(cause) => Err(CredentialsError::Unreadable { path, cause }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A network of a test's own, in which it may give its machine other addresses: a network namespace, and the few words of rtnetlink(7)
 //! that this takes. Needs util-linux's `unshare`, which every Debian has, and a system that lets users have namespaces.
 #![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+#![allow(dead_code, reason = "not every test that has a namespace changes addresses in it")]
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a failure is a panic")]
 
+mod addresses;
 mod admission;
 mod bars;
 mod certificates;

@@ -1,14 +1,13 @@
 //! Where the server is, and as which robot to speak to it.
 
 use std::env;
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use rrto_certs::Files;
-use rrto_quic::Credentials;
-use rrto_quic::relay::{AddressError, ServerAddress};
+use rrto_quic::relay::{AddressError, RoomKey, ServerAddress};
+use rrto_quic::{Credentials, Date, Role};
 
 /// Which server, and as whom.
 #[derive(Args, Debug)]
@@ -50,17 +49,24 @@ pub(crate) struct Robot {
 }
 
 impl Robot {
-    /// The robot called `name` in `dir`, or the only one there. Checks that the files are there, not what is in them.
+    /// The robot called `name` in `dir`, or the only one there. Whether its files are good is another question.
     pub(crate) fn find(dir: PathBuf, name: Option<&str>) -> Result<Self> {
         let name = Files::new(&dir).choose_robot(name)?;
-        let robot = Self { dir, name };
-        let Credentials { ca, certificate, key } = robot.credentials();
-        for path in [ca, certificate, key] {
-            fs::File::open(&path).with_context(|| {
-                format!("cannot read {}: it comes from `rrto certs`; is --robot right?", path.display())
-            })?;
-        }
-        Ok(robot)
+        Ok(Self { dir, name })
+    }
+
+    /// Whether everything is there, and fits, that a program needs to reach `server` as this robot.
+    pub(crate) fn check(&self, server: &str) -> Result<()> {
+        self.credentials().check(Role::Robot, Date::now())?;
+        self.room_key(server).transpose()?;
+        Ok(())
+    }
+
+    /// Where the secret of the relay's room is, if `server` is in one, and whether it is good.
+    pub(crate) fn room_key(&self, server: &str) -> Option<Result<PathBuf>> {
+        let Ok(ServerAddress::Relayed(room)) = server.parse() else { return None };
+        let path = room.key_path(&self.credentials());
+        Some(RoomKey::read(&path).map(|_| path).map_err(Into::into))
     }
 
     /// Its files.
@@ -101,6 +107,19 @@ mod tests {
         rrto_certs::add_robot(dir.path(), "two.b").unwrap();
         assert!(find(None).unwrap_err().to_string().contains("one, two.b"));
         assert_eq!(find(Some("two.b")).unwrap().name, "two.b");
-        assert!(format!("{:#}", find(Some("three")).unwrap_err()).contains("three.pem"));
+        let check = |name| find(Some(name)).unwrap().check("gpu:1").map_err(|error| format!("{error:#}"));
+        assert_eq!(check("one"), Ok(()));
+        assert!(check("three").unwrap_err().contains("there is no"), "{:?}", check("three"));
+    }
+
+    #[test]
+    fn a_room_s_secret_has_to_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        rrto_certs::create_all(dir.path(), &["localhost"], &["one"]).unwrap();
+        let robot = Robot::find(dir.path().to_owned(), None).unwrap();
+        let missing = format!("{:#}", robot.check("relay://r:1/lobby").unwrap_err());
+        assert!(missing.contains("lobby.key") && missing.contains("bring it"), "{missing}");
+        rrto_certs::add_room(dir.path(), "lobby").unwrap();
+        assert!(robot.check("relay://r:1/lobby").is_ok());
     }
 }

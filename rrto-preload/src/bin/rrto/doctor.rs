@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::ToSocketAddrs;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,9 +13,9 @@ use clap::Args;
 use rrto_core::api::CuResult;
 use rrto_core::engine::ClientLimits;
 use rrto_core::operator::{Handle, MAX_PAYLOAD_BYTES, Operator, Value};
-use rrto_core::wire::{DeviceInfo, Mode, PROTOCOL_VERSION};
+use rrto_core::wire::{DeviceInfo, Mode, PROTOCOL_VERSION, RELEASE, release_text};
 use rrto_quic::relay::ServerAddress;
-use rrto_quic::{Coding, Congestion, ConnectError, Link, LinkConfig, ProgramMemory, Submission};
+use rrto_quic::{Coding, Congestion, ConnectError, Date, Link, LinkConfig, ProgramMemory, Role, Submission};
 
 use crate::connection::{Robot, ServerArgs};
 use crate::library::{LibraryArgs, SONAME};
@@ -78,11 +77,19 @@ pub(crate) fn run(arguments: &DoctorArgs) -> Result<bool> {
     report.line("", "rrto", super::VERSION.as_str())?;
     report.step("library", library(&arguments.library))?;
     let robot = arguments.server.robot();
-    let described = robot.as_ref().map(describe).map_err(|error| anyhow::anyhow!("{error:#}"));
+    let server = arguments.server.server.as_str();
+    let described = match &robot {
+        Ok(robot) => describe(robot),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
     let certificates = report.step("certificates", described)?;
-    let resolved = report.step("name", resolve(&arguments.server.server))?;
+    let room = match &robot {
+        Ok(robot) => room(&mut report, server, robot)?,
+        Err(_) => false,
+    };
+    let resolved = report.step("name", resolve(server))?;
     match robot {
-        Ok(robot) if certificates && resolved => examine(&mut report, &arguments.server.server, &robot)?,
+        Ok(robot) if certificates && room && resolved => examine(&mut report, server, &robot)?,
         _ => report.line("-", "server", "not tried: first put right what fails above")?,
     }
     Ok(report.good)
@@ -106,21 +113,35 @@ fn library(arguments: &LibraryArgs) -> Found {
         output.status,
         said.trim()
     );
-    Ok(format!("{} loads, as {SONAME}", library.path.display()))
+    let release = release_text(&RELEASE).unwrap_or_default();
+    Ok(format!("{} loads, as {SONAME}, of {release}", library.path.display()))
 }
 
-fn describe(robot: &Robot) -> String {
-    format!("{}: ca.pem, and certificate and key of the robot {}", robot.dir.display(), robot.name)
+fn describe(robot: &Robot) -> Found {
+    let validity = robot.credentials().check(Role::Robot, Date::now())?;
+    Ok(format!(
+        "{}: ca.pem, and certificate and key of the robot {}, valid until {}",
+        robot.dir.display(),
+        robot.name,
+        validity.until
+    ))
+}
+
+/// The secret of a relay's room, if the server is in one; whether it is there.
+fn room(report: &mut Report, server: &str, robot: &Robot) -> Result<bool> {
+    match robot.room_key(server) {
+        None => Ok(true),
+        Some(found) => {
+            report.step("room", found.map(|path| format!("{}: the room's secret", path.display())))
+        }
+    }
 }
 
 fn resolve(server: &str) -> Found {
     let address: ServerAddress = server.parse()?;
-    let addresses = address
-        .host_and_port()
-        .to_socket_addrs()
-        .with_context(|| format!("{server} has no address: check the spelling, or use an IP address"))?;
-    let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
-    ensure!(!addresses.is_empty(), "{server} has no address: use an IP address");
+    let addresses = rrto_quic::resolve(address.host_and_port())
+        .map_err(|cause| ConnectError::Unresolved { server: server.to_owned(), reason: cause.to_string() })?;
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     Ok(format!("{server} is {}", addresses.join(", ")))
 }
 
@@ -130,8 +151,10 @@ const CONNECT_STEPS: [&str; 3] = ["server", "identity", "admission"];
 /// How many of [`CONNECT_STEPS`] were good before this error.
 fn steps_before(error: &ConnectError) -> usize {
     match error {
-        ConnectError::Certificate { .. } | ConnectError::Credentials(_) => 1,
-        ConnectError::Refused { .. } => 2,
+        ConnectError::ServerCertificate { .. }
+        | ConnectError::RobotCertificate { .. }
+        | ConnectError::Credentials(_) => 1,
+        ConnectError::NoWelcome { .. } | ConnectError::Refused { .. } => 2,
         _ => 0,
     }
 }
@@ -312,13 +335,16 @@ fn there_and_back(link: &Link, memory: &Received, start: u64) -> Result<(Duratio
 
 #[cfg(test)]
 mod tests {
+    use rrto_quic::ServerFault;
+
     use super::*;
 
     #[test]
     fn an_error_tells_how_far_it_got() {
         let (server, reason) = (String::from("gpu:1"), String::new());
-        let refused = ConnectError::Refused { server: server.clone(), reason: reason.clone() };
-        let certificate = ConnectError::Certificate { server: server.clone(), reason };
+        let refused = ConnectError::Refused { server: server.clone(), reason };
+        let fault = ServerFault::OtherRole;
+        let certificate = ConnectError::ServerCertificate { server: server.clone(), fault };
         let table =
             [(ConnectError::Timeout { server }, "server"), (certificate, "identity"), (refused, "admission")];
         for (error, step) in table {

@@ -124,6 +124,7 @@ fn prepare(arguments: &RunArgs) -> Result<(PathBuf, Command), RunError> {
         return Err(RunError::Unsuitable { program: path, reason });
     }
     let robot = arguments.server.robot()?;
+    robot.check(&arguments.server.server)?;
     let [stats, report, trace] =
         [&arguments.stats, &arguments.report, &arguments.trace].map(|path| path.as_deref().map(lasting));
     let environment = Environment {
