@@ -81,7 +81,7 @@ impl Authority {
         let Identity { certificate, key } = files.authority();
         let certificate_pem = read(&files, &certificate)?;
         let key_pem = read(&files, &key)?;
-        let unusable = |path| |source| CertsError::Unusable { path, source };
+        let unusable = |path| |cause| CertsError::Unusable { path, cause };
         let key = KeyPair::from_pem(&key_pem).map_err(unusable(key))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(unusable(certificate))?;
         Ok(Self { files, issuer, validity: Validity::default() })

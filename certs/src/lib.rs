@@ -1,8 +1,8 @@
 //! Makes RRTO's certificate authority, server and robot certificates.
 //!
 //! Server and robots prove to each other that one authority has signed them
-//! (mutual TLS). [`create_all`] makes everything at once, [`add_robot`] makes
-//! another robot's certificate later, [`add_room`] the secret of a relay's room; [`Authority`] is what both are made of.
+//! (mutual TLS). [`create_all`] makes everything at once, [`add_robot`] and [`add_server`] make
+//! another certificate later, [`add_room`] the secret of a relay's room; [`Authority`] is what they are made of.
 //!
 //! Everything lies in one directory as PEM files, see [`Files`]. Keys are
 //! ECDSA P-256. A file that exists is never overwritten, and what a call has
@@ -75,6 +75,14 @@ pub fn add_robot(dir: impl Into<PathBuf>, name: &str) -> Result<Identity, CertsE
     Authority::open(dir)?.issue_robot(name)
 }
 
+/// Makes another certificate for a server, signed by the authority in `dir`: when the one before it has expired, or for a second server.
+///
+/// # Errors
+/// As [`Authority::open`] and [`Authority::issue_server`].
+pub fn add_server<S: AsRef<str>>(dir: impl Into<PathBuf>, names: &[S]) -> Result<Identity, CertsError> {
+    Authority::open(dir)?.issue_server(names)
+}
+
 /// Bytes of a room's secret: as many as HMAC-SHA256 has of security.
 const ROOM_SECRET_BYTES: usize = 32;
 
@@ -121,7 +129,7 @@ pub enum CertsError {
     },
     /// A file of the authority does not hold what it should.
     #[error(
-        "{} cannot be used: {source}; restore it from a copy, or create a new authority in \
+        "{} cannot be used: {cause}; restore it from a copy, or create a new authority in \
          another directory",
         path.display()
     )]
@@ -129,7 +137,7 @@ pub enum CertsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: rcgen::Error,
+        cause: rcgen::Error,
     },
     /// A robot's or authority's name is not usable.
     #[error("{name:?} cannot name {what}: {rule}")]
@@ -148,14 +156,14 @@ pub enum CertsError {
     )]
     NoServerName,
     /// A file or directory could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {cause}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A robot's certificate cannot be read.
     #[error("{} holds no certificate: {reason}; move it away to revoke all certificates of that name", path.display())]
@@ -176,6 +184,6 @@ pub enum CertsError {
 impl CertsError {
     /// For `map_err` of an operation on `path`.
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_owned(), source }
+        move |cause| Self::Io { action, path: path.to_owned(), cause }
     }
 }

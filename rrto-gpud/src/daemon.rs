@@ -13,6 +13,7 @@ use rrto_quic::{Coding, Listener, Reloader, ServeConfig, ServeError};
 
 use crate::cli::Args;
 use crate::device::{Device, Limits};
+use crate::expiry;
 use crate::gate::Gate;
 use crate::metrics;
 
@@ -31,19 +32,19 @@ pub enum StartError {
     #[error("{0}{hint}", hint = hint(.0))]
     Listen(#[from] ServeError),
     /// The metrics' TCP address.
-    #[error("cannot serve metrics on {address}: {source}\nGive another port with --metrics, or leave it out")]
+    #[error("cannot serve metrics on {address}: {cause}\nGive another port with --metrics, or leave it out")]
     Metrics {
         /// As given.
         address: SocketAddr,
         /// Why.
-        source: BuildError,
+        cause: BuildError,
     },
 }
 
 /// What to do about an address that cannot be had; credentials' errors say it themselves.
 fn hint(error: &ServeError) -> &'static str {
-    let ServeError::Listen { source, .. } = error else { return "" };
-    match source.kind() {
+    let ServeError::Listen { cause, .. } = error else { return "" };
+    match cause.kind() {
         ErrorKind::AddrInUse => {
             "\nAnother rrto-gpud may be running; give another port with --listen ADDR:PORT"
         }
@@ -89,6 +90,7 @@ impl Daemon {
             None => Listener::bind(serve)?,
         };
         let listener = listener.with_drain(args.drain);
+        expiry::watch(args.credentials());
         let gate = Arc::new(Gate::new(Arc::clone(&device), limits, args.max_sessions));
         Ok(Daemon { listener, device, gate })
     }
@@ -134,7 +136,7 @@ impl Daemon {
 /// # Errors
 /// The address is not free or not this machine's.
 pub fn start_metrics(address: SocketAddr) -> Result<(), StartError> {
-    let failed = |source| StartError::Metrics { address, source };
+    let failed = |cause| StartError::Metrics { address, cause };
     let (recorder, serving) = metrics::exporter(address).map_err(failed)?;
     ::metrics::set_global_recorder(recorder).map_err(|error| failed(error.into()))?;
     metrics::describe();

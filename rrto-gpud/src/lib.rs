@@ -26,6 +26,7 @@ pub mod confine;
 pub mod daemon;
 pub mod device;
 pub mod executor;
+pub mod expiry;
 pub mod gate;
 pub mod log;
 pub mod metrics;

@@ -30,8 +30,11 @@ pub(crate) struct CertsArgs {
     /// Make a certificate for one more robot, with the authority that is in the directory
     #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "robot"])]
     add_robot: Option<String>,
+    /// Make another certificate for a server, with the authority that is in the directory: for one that expires
+    #[arg(long, conflicts_with_all = ["robot", "add_robot"])]
+    add_server: bool,
     /// Make the secret of a relay's room, by which server and robots behind address translators meet
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "robot", "add_robot"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "robot", "add_robot", "add_server"])]
     add_room: Option<String>,
     /// Lock a robot out: its certificate is good no longer, once the server has the list that this is written to
     #[arg(long, value_name = "NAME", conflicts_with_all = ["server", "robot", "add_robot", "add_room"])]
@@ -44,6 +47,7 @@ Examples:
   rrto certs certs --robot spot --robot rex     A server and two robots
   rrto certs certs --add-robot fido             One more robot, later
   rrto certs certs --revoke fido                Lock that robot out
+  rrto certs certs --add-server                 Another certificate for the server, when the old one is moved away
   rrto certs certs --add-room robots            A room of a relay, for a server that cannot be reached otherwise";
 
 /// Makes them and prints what to do next.
@@ -59,6 +63,10 @@ pub(crate) fn run(arguments: &CertsArgs) -> Result<()> {
         (Some(robot), None) => {
             rrto_certs::add_robot(dir, robot)?;
             robot_instructions(dir, robot)
+        }
+        (None, None) if arguments.add_server => {
+            rrto_certs::add_server(dir, &server_names(&arguments.server))?;
+            server_instructions(dir)
         }
         (None, None) => {
             let robots = match arguments.robot.as_slice() {
@@ -161,6 +169,7 @@ mod tests {
             server: Vec::new(),
             robot: vec!["spot".into()],
             add_robot: None,
+            add_server: false,
             add_room: None,
             revoke: None,
         };
@@ -183,12 +192,19 @@ mod tests {
             server: vec![],
             robot: vec![],
             add_robot: None,
+            add_server: false,
             add_room: Some("r".into()),
             revoke: None,
         };
         run(&room).unwrap();
         assert!(dir.join("rooms/r.key").is_file());
-        run(&CertsArgs { add_room: None, revoke: Some("rex".into()), ..room }).unwrap();
+        let renew = CertsArgs { add_server: true, add_room: None, ..room };
+        assert!(run(&renew).is_err(), "existing files are overwritten");
+        std::fs::remove_file(dir.join("server.pem")).unwrap();
+        std::fs::rename(dir.join("server.key"), dir.join("old.key")).unwrap();
+        run(&renew).unwrap();
+        assert!(dir.join("server.pem").is_file());
+        run(&CertsArgs { add_server: false, revoke: Some("rex".into()), ..renew }).unwrap();
         assert!(dir.join("revoked.txt").is_file());
     }
 }
