@@ -44,6 +44,9 @@ pub(super) struct Code {
     images: HashMap<Handle, Vec<u8>>,
     modules: HashMap<Handle, LoadedModule>,
     libraries: HashMap<Handle, LoadedLibrary>,
+    /// Libraries that cannot be loaded, and why. cuLibraryLoadData says nothing of it, whoever uses the library is told:
+    /// so does the driver itself, which loads late.
+    refused: HashMap<Handle, CuResult>,
     functions: HashMap<Handle, Kernel>,
     /// Bytes of all images, put together or loaded.
     image_bytes: u64,
@@ -101,7 +104,8 @@ impl Code {
 
     /// Live handles.
     pub(super) fn len(&self) -> usize {
-        self.images.len() + self.modules.len() + self.libraries.len() + self.functions.len()
+        let loaded = self.modules.len() + self.libraries.len() + self.refused.len();
+        self.images.len() + loaded + self.functions.len()
     }
 
     fn module(&self, handle: Handle) -> Answer<&LoadedModule> {
@@ -109,7 +113,8 @@ impl Code {
     }
 
     fn library(&self, handle: Handle) -> Answer<&LoadedLibrary> {
-        self.libraries.get(&handle).ok_or(CuResult::INVALID_HANDLE)
+        let missing = || self.refused.get(&handle).copied().unwrap_or(CuResult::INVALID_HANDLE);
+        self.libraries.get(&handle).ok_or_else(missing)
     }
 
     /// Takes an image out, to load it. Its bytes stay counted.
@@ -289,15 +294,25 @@ impl CudaContext {
     }
 
     pub(super) fn library_load(&mut self, handle: Handle, image: Handle) -> Step {
-        self.check_new(self.code.libraries.contains_key(&handle))?;
-        let (image, bytes) = self.code.take_image(image)?;
-        let loaded = self.load(&image, Driver::library_load);
-        let (library, facts) = loaded.inspect_err(|_| self.code.release(bytes))?;
-        self.code.libraries.insert(handle, LoadedLibrary { library, bytes, facts });
+        self.check_new(self.code.libraries.contains_key(&handle) || self.code.refused.contains_key(&handle))?;
+        match self.load_library(image) {
+            Ok(library) => drop(self.code.libraries.insert(handle, library)),
+            Err(error) => drop(self.code.refused.insert(handle, error)),
+        }
         Ok(Some(Value::None))
     }
 
+    fn load_library(&mut self, image: Handle) -> Answer<LoadedLibrary> {
+        let (image, bytes) = self.code.take_image(image)?;
+        let loaded = self.load(&image, Driver::library_load);
+        let (library, facts) = loaded.inspect_err(|_| self.code.release(bytes))?;
+        Ok(LoadedLibrary { library, bytes, facts })
+    }
+
     pub(super) fn library_unload(&mut self, handle: Handle) -> Step {
+        if self.code.refused.remove(&handle).is_some() {
+            return Ok(Some(Value::None));
+        }
         let loaded = self.code.libraries.remove(&handle).ok_or(CuResult::INVALID_HANDLE)?;
         self.graphs.forget();
         let is_of_it = |module: &LoadedModule| matches!(module.origin, Origin::Library(of) if of == handle);

@@ -26,6 +26,9 @@ pub(super) struct Code {
     images: HashMap<Handle, Vec<u8>>,
     /// Modules and libraries.
     modules: HashMap<Handle, Loaded>,
+    /// Libraries that cannot be loaded, and why. cuLibraryLoadData says nothing of it, whoever uses the library is told:
+    /// so does the driver, which loads them late.
+    refused: HashMap<Handle, CuResult>,
     functions: HashMap<Handle, Function>,
     /// Bytes of all images, put together or loaded.
     image_bytes: u64,
@@ -97,7 +100,7 @@ impl Code {
 
     /// Live handles.
     pub(super) fn len(&self) -> usize {
-        self.images.len() + self.modules.len() + self.functions.len()
+        self.images.len() + self.modules.len() + self.refused.len() + self.functions.len()
     }
 
     /// Whether the address is a module variable's, which is not the program's to free.
@@ -106,14 +109,21 @@ impl Code {
     }
 
     fn loaded(&self, handle: Handle) -> Result<&Loaded, CuResult> {
-        self.modules.get(&handle).ok_or(CuResult::INVALID_HANDLE)
+        self.modules.get(&handle).ok_or_else(|| self.missing(handle))
     }
 
     fn of_kind(&self, handle: Handle, library: bool) -> Result<&Loaded, CuResult> {
-        self.loaded(handle)
-            .ok()
-            .filter(|loaded| (loaded.kind == LoadedKind::Library) == library)
-            .ok_or(CuResult::INVALID_HANDLE)
+        let loaded = self.loaded(handle)?;
+        if (loaded.kind == LoadedKind::Library) == library {
+            Ok(loaded)
+        } else {
+            Err(CuResult::INVALID_HANDLE)
+        }
+    }
+
+    /// Why there is no such module or library.
+    fn missing(&self, handle: Handle) -> CuResult {
+        self.refused.get(&handle).copied().unwrap_or(CuResult::INVALID_HANDLE)
     }
 
     /// Unloads a module or library and what belongs to it.
@@ -161,7 +171,7 @@ impl CpuContext {
     }
 
     fn load(&mut self, handle: Handle, image: Handle, kind: LoadedKind) -> Step {
-        self.check_new(self.code.modules.contains_key(&handle))?;
+        self.check_new(self.code.modules.contains_key(&handle) || self.code.refused.contains_key(&handle))?;
         let image = self.code.images.remove(&image).ok_or(CuResult::INVALID_IMAGE)?;
         let image_bytes = image.len() as u64;
         let loaded = ptx_of(&image).and_then(|text| {
@@ -177,7 +187,11 @@ impl CpuContext {
             }
             Err(error) => {
                 self.code.image_bytes = self.code.image_bytes.saturating_sub(image_bytes);
-                Err(error)
+                if kind == LoadedKind::Module {
+                    return Err(error);
+                }
+                self.code.refused.insert(handle, error);
+                Ok(Some(Value::None))
             }
         }
     }
@@ -199,6 +213,9 @@ impl CpuContext {
     }
 
     pub(super) fn library_unload(&mut self, handle: Handle) -> Step {
+        if self.code.refused.remove(&handle).is_some() {
+            return Ok(Some(Value::None));
+        }
         self.code.of_kind(handle, true)?;
         let of_it = |loaded: &Loaded| loaded.kind == LoadedKind::ModuleOf(handle);
         let modules: Vec<Handle> =
@@ -251,9 +268,16 @@ impl CpuContext {
             FunctionAttribute::PREFERRED_SHARED_MEMORY_CARVEOUT if (-1..=100).contains(&value) => {
                 function.carveout = value;
             }
-            // Clusters are not offered.
-            other if other.is_settable() && value != 0 => return Err(CuResult::NOT_SUPPORTED),
-            other if other.is_settable() => {}
+            // Clusters are not offered: what asks for none is accepted, what no device has is refused as such.
+            FunctionAttribute::CLUSTER_SCHEDULING_POLICY_PREFERENCE if value > 2 => {
+                return Err(CuResult::INVALID_VALUE);
+            }
+            FunctionAttribute::NON_PORTABLE_CLUSTER_SIZE_ALLOWED if value != 0 => {
+                return Err(CuResult::NOT_SUPPORTED);
+            }
+            FunctionAttribute::PREFERRED_SHARED_MEMORY_CARVEOUT => return Err(CuResult::INVALID_VALUE),
+            other if other.is_settable() && value > 0 => return Err(CuResult::NOT_SUPPORTED),
+            other if other.is_settable() && value == 0 => {}
             _ => return Err(CuResult::INVALID_VALUE),
         }
         Ok(Some(Value::Kernel(function.info())))

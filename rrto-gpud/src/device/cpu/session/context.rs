@@ -20,6 +20,10 @@ pub(super) type Step = Result<Option<Value>, CuResult>;
 /// The multiple that a pitch is rounded up to, as NVIDIA's driver does.
 const PITCH_BYTES: u64 = 512;
 
+/// CU_LIMIT_STACK_SIZE, and the most local memory that a thread of an NVIDIA GPU has.
+const STACK_SIZE: u32 = 0;
+const MAX_STACK_BYTES: u64 = 512 << 10;
+
 /// A session's state. The queue comes first, because dropping it ends whatever uses the rest.
 pub(super) struct CpuContext {
     pub(super) queue: Queue,
@@ -234,9 +238,14 @@ impl CpuContext {
         slot.ok_or(CuResult::UNSUPPORTED_LIMIT)
     }
 
-    /// The limits concern nothing that is here; they are remembered, so that a program reads what it wrote.
+    /// The limits concern nothing that is here: stacks grow as they must, and there is no printf, no malloc and no launch
+    /// in a kernel. They are remembered, so that a program reads what it wrote.
     fn set_limit(&mut self, limit: u32, value: u64) -> Step {
-        *self.limit(limit)? = value;
+        let slot = self.limit(limit)?;
+        if limit == STACK_SIZE && value > MAX_STACK_BYTES {
+            return Err(CuResult::INVALID_VALUE);
+        }
+        *slot = value;
         Ok(Some(Value::None))
     }
 }
