@@ -10,6 +10,7 @@ use rrto_quic::Submission;
 use super::deliveries::Claim;
 use super::fences::{Position, Waited};
 use super::{Call, done};
+use crate::log;
 use crate::marshal::{Destination, HostAddress};
 
 /// So many pieces of one copy to the host are asked for ahead: enough to fill any link, and a bound on what the
@@ -42,6 +43,23 @@ pub(crate) struct Fill {
     pub(crate) height: u64,
 }
 
+/// A copy of rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    /// First byte of the first row.
+    pub(crate) dst: u64,
+    /// Bytes from row to row.
+    pub(crate) dst_pitch_bytes: u64,
+    /// First byte of the first row.
+    pub(crate) src: u64,
+    /// Bytes from row to row.
+    pub(crate) src_pitch_bytes: u64,
+    /// Bytes of a row.
+    pub(crate) width_bytes: u64,
+    /// Rows. More than one have pitches of at least their width.
+    pub(crate) height: u64,
+}
+
 impl Call<'_> {
     /// cuMemcpyHtoD. The program may reuse its buffer when this returns.
     pub(crate) fn copy_in(
@@ -55,7 +73,11 @@ impl Call<'_> {
         if bytes == 0 {
             return Ok(());
         }
-        self.check_device(dst, bytes)?;
+        if let Err(error) = self.check_device(dst, bytes) {
+            // Pinned memory is a device address too, with unified addressing.
+            let to = if self.is_pinned(dst, bytes) { HostAddress::of(dst)? } else { return Err(error) };
+            return self.copy_host(to, from, bytes, stream);
+        }
         if self.is_device(from.address() as u64) {
             return self.copy_device(dst, from.address() as u64, bytes, stream);
         }
@@ -87,14 +109,17 @@ impl Call<'_> {
         if bytes == 0 {
             return Ok(());
         }
-        self.check_device(src, bytes)?;
+        if let Err(error) = self.check_device(src, bytes) {
+            let from = if self.is_pinned(src, bytes) { HostAddress::of(src)? } else { return Err(error) };
+            return self.copy_host(to, from, bytes, stream);
+        }
         if self.is_device(to.address() as u64) {
             return self.copy_device(to.address() as u64, src, bytes, stream);
         }
         let destination = to.destination(bytes)?;
         // Large copies come on streams of their own, which do not keep their order. The later one has to win.
         self.settle(self.client.deliveries.overlapping(&destination.range()));
-        let is_pinned = || self.client.pinned.holds(to.address() as u64, bytes);
+        let is_pinned = || self.is_pinned(to.address() as u64, bytes);
         if until == Until::Queued && self.client.mode != Mode::Percall && is_pinned() {
             self.copy_out_later(&destination, src, stream)
         } else {
@@ -155,8 +180,20 @@ impl Call<'_> {
         if bytes == 0 {
             return Ok(());
         }
-        self.check_device(dst, bytes)?;
-        self.check_device(src, bytes)?;
+        let device = |address| self.check_device(address, bytes);
+        match (device(dst), device(src)) {
+            (Ok(()), Ok(())) => {}
+            (Ok(()), Err(_)) if self.is_pinned(src, bytes) => {
+                return self.copy_in(dst, HostAddress::of(src)?, bytes, stream, Until::Done);
+            }
+            (Err(_), Ok(())) if self.is_pinned(dst, bytes) => {
+                return self.copy_out(HostAddress::of(dst)?, src, bytes, stream, Until::Queued);
+            }
+            (Err(_), Err(_)) if self.is_pinned(dst, bytes) && self.is_pinned(src, bytes) => {
+                return self.copy_host(HostAddress::of(dst)?, HostAddress::of(src)?, bytes, stream);
+            }
+            _ => return Err(CuResult::INVALID_VALUE),
+        }
         self.send(Operator::CopyDevice { dst, src, bytes, stream }).map(done)
     }
 
@@ -174,15 +211,51 @@ impl Call<'_> {
             (true, false) => self.copy_in(dst, HostAddress::of(src)?, bytes, stream, until),
             (false, true) => self.copy_out(HostAddress::of(dst)?, src, bytes, stream, until),
             (false, false) if bytes == 0 => Ok(()),
-            (false, false) => {
-                let (to, from) = (HostAddress::of(dst)?, HostAddress::of(src)?);
-                let (destination, source) = (to.destination(bytes)?, from.source(bytes)?);
-                // In the stream's order, after what it has still to write.
-                self.stream_synchronize(stream)?;
-                destination.copy_from(&source);
-                Ok(())
-            }
+            (false, false) => self.copy_host(HostAddress::of(dst)?, HostAddress::of(src)?, bytes, stream),
         }
+    }
+
+    /// cuMemcpy2D. Rows that lie end to end are one copy, and those of the program's memory are copied here; others are
+    /// not offered.
+    pub(crate) fn copy_rows(&self, rows: Rows, stream: Handle, until: Until) -> Result<(), CuResult> {
+        let Rows { dst, dst_pitch_bytes, src, src_pitch_bytes, width_bytes, height } = rows;
+        let pitches = [dst_pitch_bytes, src_pitch_bytes];
+        if height == 1 || pitches == [width_bytes; 2] {
+            let bytes = width_bytes.checked_mul(height).ok_or(CuResult::INVALID_VALUE)?;
+            return self.copy_unified(dst, src, bytes, stream, until);
+        }
+        if self.is_device(dst) || self.is_device(src) {
+            log::error!(
+                "the program copies rows that do not lie end to end from or to the device: not offered"
+            );
+            return Err(CuResult::NOT_SUPPORTED);
+        }
+        for row in 0..height {
+            let at = |start: u64, pitch: u64| {
+                pitch.checked_mul(row).and_then(|skipped| start.checked_add(skipped))
+            };
+            let (to, from) = (at(dst, dst_pitch_bytes), at(src, src_pitch_bytes));
+            let (to, from) = to.zip(from).ok_or(CuResult::INVALID_VALUE)?;
+            self.copy_unified(to, from, width_bytes, stream, until)?;
+        }
+        Ok(())
+    }
+
+    /// A copy within the program's memory.
+    fn copy_host(
+        &self,
+        to: HostAddress,
+        from: HostAddress,
+        bytes: u64,
+        stream: Handle,
+    ) -> Result<(), CuResult> {
+        let (destination, source) = (to.destination(bytes)?, from.source(bytes)?);
+        // In the stream's order, after what it has still to write.
+        self.stream_synchronize(stream)?;
+        self.settle(self.client.deliveries.overlapping(&source.range()));
+        self.settle(self.client.deliveries.overlapping(&destination.range()));
+        destination.copy_from(&source);
+        Ok(())
     }
 
     /// cuMemset.
@@ -200,9 +273,30 @@ impl Call<'_> {
         }
         let last_row = pitch_bytes.checked_mul(height - 1);
         let span = last_row.and_then(|last| last.checked_add(row)).ok_or(CuResult::INVALID_VALUE)?;
-        self.check_device(address, span)?;
+        if let Err(error) = self.check_device(address, span) {
+            return if self.is_pinned(address, span) {
+                self.fill_host(fill, span, stream)
+            } else {
+                Err(error)
+            };
+        }
         self.send(Operator::Memset { address, pitch_bytes, value, element_bytes, width, height, stream })
             .map(done)
+    }
+
+    /// A fill of pinned memory, which is a device address too.
+    fn fill_host(&self, fill: Fill, span: u64, stream: Handle) -> Result<(), CuResult> {
+        let destination = HostAddress::of(fill.address)?.destination(span)?;
+        // In the stream's order, after what it has still to write and to read.
+        self.stream_synchronize(stream)?;
+        self.settle(self.client.deliveries.overlapping(&destination.range()));
+        let value = fill.value.to_le_bytes();
+        let element = value.get(..usize::from(fill.element_bytes)).unwrap_or_default();
+        let row = element.repeat(fill.width as usize);
+        for at in 0..fill.height {
+            destination.write((at * fill.pitch_bytes) as usize, &row);
+        }
+        Ok(())
     }
 
     /// Waits for copies into pinned memory. An error of one is given by the next call that waits.
@@ -261,6 +355,11 @@ impl Call<'_> {
     /// where the addresses say, and so a mistaken direction works there.
     fn is_device(&self, address: u64) -> bool {
         self.client.memory.holds(address, 0)
+    }
+
+    /// Whether a range is pinned host memory.
+    fn is_pinned(&self, address: u64, bytes: u64) -> bool {
+        self.client.pinned.holds(address, bytes)
     }
 
     /// The driver's own check of a device range.

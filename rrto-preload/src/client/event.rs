@@ -31,6 +31,15 @@ struct EventRecord {
     position: Position,
 }
 
+/// Refuses flags. CU_EVENT_RECORD_EXTERNAL and CU_EVENT_WAIT_EXTERNAL are for streams that capture, and none does.
+fn check_external(flags: u32) -> Result<(), CuResult> {
+    match flags {
+        0 => Ok(()),
+        1 => Err(CuResult::ILLEGAL_STATE),
+        _ => Err(CuResult::INVALID_VALUE),
+    }
+}
+
 impl Call<'_> {
     /// cuEventCreate.
     pub(crate) fn create_event(&self, flags: u32) -> Result<Handle, CuResult> {
@@ -60,10 +69,7 @@ impl Call<'_> {
     pub(crate) fn record_event(&self, event: usize, stream: Handle, flags: u32) -> Result<(), CuResult> {
         let event = handles::handle(event)?;
         self.client.events.check(event)?;
-        // CU_EVENT_RECORD_EXTERNAL is for captures, and nothing captures.
-        if flags != 0 {
-            return Err(CuResult::INVALID_VALUE);
-        }
+        check_external(flags)?;
         let (last_copy, position) = (self.client.deliveries.latest(), self.client.fences.position());
         let record = EventRecord { stream, last_copy, position };
         self.send(Operator::EventRecord { event, stream, flags })?;
@@ -74,9 +80,7 @@ impl Call<'_> {
     pub(crate) fn wait_event(&self, stream: Handle, event: usize, flags: u32) -> Result<(), CuResult> {
         let event = handles::handle(event)?;
         self.client.events.check(event)?;
-        if flags != 0 {
-            return Err(CuResult::INVALID_VALUE);
-        }
+        check_external(flags)?;
         self.send(Operator::StreamWaitEvent { stream, event, flags }).map(done)
     }
 

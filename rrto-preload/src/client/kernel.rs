@@ -96,6 +96,14 @@ impl Kernel {
     }
 }
 
+/// CU_LIMIT_CIG_SHMEM_FALLBACK_ENABLED, the last that CUDA 13 has.
+const LAST_LIMIT: u32 = 9;
+
+/// What is no limit is a wrong value, what is one and not this device's is unsupported.
+fn check_limit(limit: u32) -> Result<(), CuResult> {
+    if limit <= LAST_LIMIT { Ok(()) } else { Err(CuResult::INVALID_VALUE) }
+}
+
 fn value(attributes: &[Option<i32>], attribute: FunctionAttribute) -> Option<i32> {
     attributes.get(usize::try_from(attribute.0).ok()?).copied().flatten()
 }
@@ -221,6 +229,7 @@ impl Call<'_> {
 
     /// cuCtxGetLimit.
     pub(crate) fn limit(&self, limit: u32) -> Result<u64, CuResult> {
+        check_limit(limit)?;
         use std::sync::atomic::Ordering;
         // The driver may have rounded what was set, and limits depend on each other.
         if !self.client.limits_changed.load(Ordering::Acquire) {
@@ -232,6 +241,7 @@ impl Call<'_> {
     /// cuCtxSetLimit.
     pub(crate) fn set_limit(&self, limit: u32, value: u64) -> Result<(), CuResult> {
         use std::sync::atomic::Ordering;
+        check_limit(limit)?;
         self.send(Operator::ContextSetLimit { limit, value })?;
         self.client.limits_changed.store(true, Ordering::Release);
         self.client.answers.forget();

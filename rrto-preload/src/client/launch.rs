@@ -1,9 +1,11 @@
 //! Kernel launches.
 
-use rrto_core::api::CuResult;
+use std::sync::Arc;
+
+use rrto_core::api::{CuResult, DeviceAttribute, FunctionAttribute};
 use rrto_core::operator::{Geometry, Handle, LaunchAttribute, LaunchCall};
 
-use super::{Call, Kernel, done, handles};
+use super::{Call, Kernel, attributes, done, handles};
 use crate::marshal::{Extra, ParamBlock, Params};
 
 /// A kernel's arguments, in either of the two forms.
@@ -51,11 +53,45 @@ impl Call<'_> {
             self.check_geometry(kernel, &geometry)?;
             arguments.put(kernel, &mut params)
         })??;
+        if manner.cooperative || !manner.attributes.is_empty() {
+            self.check_manner(function, &geometry, &manner)?;
+        }
         self.order(Some(stream))?;
         let Manner { cooperative, attributes } = manner;
         let (attributes, params) = (&attributes[..], &params[..]);
         let launch = LaunchCall { function, geometry, stream, cooperative, attributes, params };
         self.outcome(self.client.remote.launch(self.lane, &launch)).map(done)
+    }
+
+    /// What the driver checks at once of a launch that is not a plain one.
+    fn check_manner(&self, function: Handle, geometry: &Geometry, manner: &Manner) -> Result<(), CuResult> {
+        let allows_large_clusters = |kernel: &Arc<Kernel>| {
+            kernel
+                .attribute(FunctionAttribute::NON_PORTABLE_CLUSTER_SIZE_ALLOWED)
+                .is_ok_and(|value| value != 0)
+        };
+        let allows_large_clusters = self.client.kernels.look(function, allows_large_clusters)?;
+        attributes::check(geometry, &manner.attributes, allows_large_clusters)?;
+        if manner.cooperative || attributes::is_cooperative(&manner.attributes) {
+            self.check_cooperative(function, geometry)?;
+        }
+        Ok(())
+    }
+
+    /// All blocks of a cooperative launch have to be resident at once. How many a multiprocessor holds is asked once.
+    fn check_cooperative(&self, function: Handle, geometry: &Geometry) -> Result<(), CuResult> {
+        // Where the device does not tell, the server has to.
+        let Ok(multiprocessors) = self.client.device.attribute(DeviceAttribute::MULTIPROCESSOR_COUNT) else {
+            return Ok(());
+        };
+        let product =
+            |sides: &[u32; 3]| sides.iter().fold(1_u64, |all, &side| all.saturating_mul(side.into()));
+        let threads = i32::try_from(product(&geometry.block)).map_err(|_| CuResult::INVALID_VALUE)?;
+        let each =
+            self.max_active_blocks(handles::visible(function), threads, geometry.shared_bytes.into(), 0)?;
+        let most = i64::from(each).saturating_mul(multiprocessors.into());
+        let fits = i64::try_from(product(&geometry.grid)).is_ok_and(|blocks| blocks <= most);
+        if fits { Ok(()) } else { Err(CuResult::COOPERATIVE_LAUNCH_TOO_LARGE) }
     }
 
     /// What the driver checks at once.

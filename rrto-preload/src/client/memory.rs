@@ -79,6 +79,7 @@ impl Call<'_> {
         if width_bytes == 0 || height == 0 || ![4, 8, 16].contains(&element_bytes) {
             return Err(CuResult::INVALID_VALUE);
         }
+        width_bytes.checked_mul(height).ok_or(CuResult::INVALID_VALUE)?;
         let allocate = || {
             let operator = Operator::MemAllocPitch { width_bytes, height, element_bytes };
             answer!(self, operator, "MemAllocPitch",

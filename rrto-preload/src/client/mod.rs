@@ -11,6 +11,7 @@
 //! This room must never touch the program's memory except through [`crate::marshal`], and must hold no lock of its own,
 //! but for [`fences`]', while it calls the remote.
 
+mod attributes;
 mod cache;
 mod copy;
 mod deliveries;
@@ -44,7 +45,7 @@ use crate::context::ContextHandle;
 use crate::log;
 use crate::marshal::Reservations;
 
-pub(crate) use copy::{Fill, Until};
+pub(crate) use copy::{Fill, Rows, Until};
 pub(crate) use deliveries::Deliveries;
 pub(crate) use device::Device;
 pub(crate) use handles::visible;
@@ -133,8 +134,14 @@ impl Client {
     /// The sticky error, if there is one.
     #[inline]
     pub(crate) fn call(&self, lane: u32, context: ContextHandle) -> Result<Call<'_>, CuResult> {
+        self.check_alive().map(|()| Call { client: self, lane, context })
+    }
+
+    /// Fails with the sticky error, if there is one: what a program makes then is made for nothing.
+    #[inline]
+    pub(crate) fn check_alive(&self) -> Result<(), CuResult> {
         match self.remote.sticky() {
-            None => Ok(Call { client: self, lane, context }),
+            None => Ok(()),
             Some(sticky) => Err(self.explained(sticky)),
         }
     }
@@ -159,6 +166,14 @@ impl Client {
 
     fn lane_streams(&self) -> MutexGuard<'_, HashMap<(ContextHandle, u32), Handle>> {
         self.lane_streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Call<'a> {
+    /// What can be answered without the server.
+    #[inline]
+    pub(crate) fn client(&self) -> &'a Client {
+        self.client
     }
 }
 

@@ -29,6 +29,8 @@ impl Module {
 
 #[derive(Debug, Default)]
 pub(super) struct Library {
+    /// Why there is nothing in it, where that is known here.
+    refused: Option<CuResult>,
     module: Option<Handle>,
     /// By name.
     kernels: HashMap<String, Handle>,
@@ -46,12 +48,29 @@ impl Call<'_> {
         Ok(module)
     }
 
-    /// cuLibraryLoadData. Does not wait, so what only the server finds wrong comes later.
-    pub(crate) fn load_library(&self, image: &[u8], whole: bool) -> Result<Handle, CuResult> {
-        let image = self.send_image(image, whole)?;
+    /// cuLibraryLoadData. Says nothing of an image in which there is nothing for the device, nor does the driver, which loads
+    /// libraries late: whoever asks for something of the library is told, each time. So this waits for nothing.
+    pub(crate) fn load_library(
+        &self,
+        image: Result<&[u8], CuResult>,
+        whole: bool,
+    ) -> Result<Handle, CuResult> {
         let library = self.client.new_handle();
-        self.client.libraries.insert(library, Library::default());
-        self.send(Operator::LibraryLoad { library, image })?;
+        let refused = match image.and_then(|image| self.send_image(image, whole)) {
+            Ok(image) => self.send(Operator::LibraryLoad { library, image }).err(),
+            Err(error) => Some(error),
+        };
+        if let Some(sticky) = self.client.remote.sticky() {
+            return Err(sticky);
+        }
+        self.client.libraries.insert(library, Library { refused, ..Library::default() });
+        Ok(library)
+    }
+
+    /// A library that the program passed, in which there is something.
+    fn library(&self, library: usize) -> Result<Handle, CuResult> {
+        let library = handles::handle(library)?;
+        self.client.libraries.look(library, |library| library.refused.map_or(Ok(()), Err))??;
         Ok(library)
     }
 
@@ -60,6 +79,12 @@ impl Call<'_> {
         let target = self.client.device.target();
         if !whole && !image::has_binary_for(bytes, target) {
             return Err(no_binary(target));
+        }
+        if target == Target::software() && calls_printf(bytes) {
+            log::error!(
+                "a kernel of the program calls printf: not offered by the software GPU, so its module is refused"
+            );
+            return Err(CuResult::INVALID_PTX);
         }
         let selected = if whole { bytes.into() } else { image::select(bytes, target) };
         log::debug!("a module image of {} bytes, {} of them for this device", bytes.len(), selected.len());
@@ -76,7 +101,7 @@ impl Call<'_> {
         let module = handles::handle(module)?;
         // A library's module goes with the library.
         if self.client.modules.look(module, Module::is_of_library)? {
-            return Err(CuResult::INVALID_HANDLE);
+            return Err(CuResult::NOT_PERMITTED);
         }
         self.client.modules.remove(module)?;
         self.forget_code(module);
@@ -91,6 +116,9 @@ impl Call<'_> {
         if let Some(module) = removed.module {
             let _ = self.client.modules.remove(module);
             self.forget_code(module);
+        }
+        if removed.refused.is_some() {
+            return Ok(());
         }
         self.send(Operator::LibraryUnload { library }).map(done)
     }
@@ -118,7 +146,7 @@ impl Call<'_> {
 
     /// cuLibraryGetKernel. The same kernel has the same handle every time.
     pub(crate) fn library_kernel(&self, library: usize, name: &str) -> Result<Handle, CuResult> {
-        let library = handles::handle(library)?;
+        let library = self.library(library)?;
         let libraries = &self.client.libraries;
         if let Some(known) = libraries.look(library, |library| library.kernels.get(name).copied())? {
             return Ok(known);
@@ -140,15 +168,13 @@ impl Call<'_> {
 
     /// cuLibraryGetKernelCount.
     pub(crate) fn library_kernel_count(&self, library: usize) -> Result<u32, CuResult> {
-        let library = handles::handle(library)?;
-        self.client.libraries.check(library)?;
+        let library = self.library(library)?;
         u32::try_from(self.kernel_names(library)?.len()).map_err(|_| CuResult::UNKNOWN)
     }
 
     /// cuLibraryEnumerateKernels: the first `limit`.
     pub(crate) fn library_kernels(&self, library: usize, limit: u32) -> Result<Vec<Handle>, CuResult> {
-        let known = handles::handle(library)?;
-        self.client.libraries.check(known)?;
+        let known = self.library(library)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let names = self.kernel_names(known)?;
         names.iter().take(limit).map(|name| self.library_kernel(library, name)).collect()
@@ -168,7 +194,7 @@ impl Call<'_> {
 
     /// cuLibraryGetModule.
     pub(crate) fn library_module(&self, library: usize) -> Result<Handle, CuResult> {
-        let library = handles::handle(library)?;
+        let library = self.library(library)?;
         if let Some(known) = self.client.libraries.look(library, |library| library.module)? {
             return Ok(known);
         }
@@ -188,8 +214,7 @@ impl Call<'_> {
 
     /// cuLibraryGetGlobal: address and length.
     pub(crate) fn library_global(&self, library: usize, name: &str) -> Result<(u64, u64), CuResult> {
-        let library = handles::handle(library)?;
-        self.client.libraries.check(library)?;
+        let library = self.library(library)?;
         self.global(library, Operator::LibraryGetGlobal { library, name: name.to_owned() })
     }
 
@@ -204,6 +229,12 @@ impl Call<'_> {
         }
         Ok((address, bytes))
     }
+}
+
+/// Whether the PTX of an image calls printf, which is a function of the driver's there: declared, and called. The software
+/// GPU says of such a call what it says of each that it does not know, and the program is to be told which.
+fn calls_printf(image: &[u8]) -> bool {
+    matches!(image::best_ptx(image), Ok(Some(text)) if text.matches("vprintf").nth(1).is_some())
 }
 
 fn no_binary(target: Target) -> CuResult {

@@ -25,7 +25,7 @@ pub(crate) struct PointerFacts {
     pub(crate) bytes: u64,
     /// A number that no other range has.
     pub(crate) id: u64,
-    /// The address asked about, as the device sees it.
+    /// The address asked about, as the device sees it, if it does.
     pub(crate) device_address: Option<u64>,
 }
 

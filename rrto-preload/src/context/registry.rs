@@ -17,7 +17,7 @@ use super::{
     stack::{self, FoundAlive},
     storage::{self, Destructor, Storage},
 };
-use crate::thread;
+use crate::{log, thread};
 
 /// So many contexts may a program have at a time. They cost nothing, but none needs so many.
 const CONTEXTS_MAX: usize = 1024;
@@ -26,6 +26,8 @@ const CONTEXTS_MAX: usize = 1024;
 const SCHEDULE_MASK: u32 = 0x07;
 /// CU_CTX_FLAGS_MASK: every bit that a context's flags may have.
 const FLAGS_MASK: u32 = 0xff;
+/// CU_CTX_COREDUMP_ENABLE and CU_CTX_USER_COREDUMP_ENABLE.
+const COREDUMP_MASK: u32 = 0x60;
 /// What cuCtxGetApiVersion says of a primary context, and of others made without asking for a version:
 /// the interface of CUDA 3.2, which is current.
 const API_VERSION: u32 = 3020;
@@ -293,7 +295,13 @@ impl Contexts {
     /// # Errors
     /// Where there is no such context.
     pub fn flags(&self, context: Option<ContextHandle>) -> Result<u32, CuResult> {
-        self.look(context, |context| context.flags)
+        match self.look(context, |context| context.flags) {
+            // The flags of the primary context outlive it.
+            Err(CuResult::CONTEXT_IS_DESTROYED) if self.current() == Some(self.primary) => {
+                Ok(self.primary_state().flags)
+            }
+            looked => looked,
+        }
     }
 
     /// cuCtxGetApiVersion.
@@ -472,7 +480,14 @@ impl State {
 
 fn check_flags(flags: u32) -> Result<(), CuResult> {
     let is_valid = flags & !FLAGS_MASK == 0 && (flags & SCHEDULE_MASK).count_ones() <= 1;
-    if is_valid { Ok(()) } else { Err(CuResult::INVALID_VALUE) }
+    if !is_valid {
+        return Err(CuResult::INVALID_VALUE);
+    }
+    if flags & COREDUMP_MASK != 0 {
+        log::error!("the program wants GPU core dumps of a context: not offered");
+        return Err(CuResult::NOT_SUPPORTED);
+    }
+    Ok(())
 }
 
 /// Handles look like addresses, so that a program that prints or aligns them is not surprised, and are none.

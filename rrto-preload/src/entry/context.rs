@@ -23,9 +23,10 @@ pub(crate) struct CreateParams {
 }
 
 fn create(context: &Out<usize>, flags: u32, device: i32) -> Result<(), CuResult> {
-    runtime::client()?;
+    let client = runtime::client()?;
     context.require()?;
     check_device(device)?;
+    client.check_alive()?;
     context.set(contexts().create(flags)?.as_raw())
 }
 
@@ -35,8 +36,8 @@ fn given(context: usize) -> Result<ContextHandle, CuResult> {
 }
 
 fn destroy(context: usize) -> Result<(), CuResult> {
-    let client = runtime::client()?;
     let context = given(context)?;
+    let client = runtime::client()?;
     contexts().destroy(context)?;
     end(client, context)
 }
@@ -91,10 +92,10 @@ exports! {
 
     fn cuCtxDetach(context: usize) {
         let client = runtime::client()?;
-        let context = given(context)?;
+        let context = ContextHandle::from_raw(context).ok_or(CuResult::INVALID_CONTEXT)?;
         contexts().detach(context)?;
         // The last detachment ends it.
-        if contexts().flags(Some(context)).is_err() { end(client, context) } else { Ok(()) }
+        if contexts().id(Some(context)).is_err() { end(client, context) } else { Ok(()) }
     }
 
     fn cuCtxPushCurrent(context: usize) { push(context) }
@@ -115,7 +116,8 @@ exports! {
     fn cuCtxGetDevice(device: Out<i32>) {
         runtime::client()?;
         device.require()?;
-        contexts().require_current()?;
+        // Also of one that has been destroyed.
+        contexts().current().ok_or(CuResult::INVALID_CONTEXT)?;
         device.set(0)
     }
 
@@ -169,9 +171,8 @@ exports! {
     }
 
     fn cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) {
-        let client = runtime::client()?;
-        contexts().require_current()?;
-        let (lowest, highest) = client.device().stream_priorities();
+        let call = runtime::call()?;
+        let (lowest, highest) = call.client().device().stream_priorities();
         least.set_if_wanted(lowest);
         greatest.set_if_wanted(highest);
         Ok(())

@@ -26,8 +26,9 @@ pub(crate) struct Properties {
     texture_align: i32,
 }
 
-/// CU_DEVICE_P2P_ATTRIBUTE_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED, the last that CUDA 13 has.
-const LAST_P2P_ATTRIBUTE: u32 = 5;
+/// The driver keeps a device's name in so many bytes and copies all of them, as far as there is room: zeros follow the name,
+/// and programs compare the whole buffer.
+const NAME_BYTES: i32 = 64;
 
 /// A device of the session, by its number.
 #[inline]
@@ -57,7 +58,7 @@ exports! {
 
     fn cuDeviceGetName(name: Out<c_char>, length: i32, number: i32) {
         name.require()?;
-        name.set_text(device(number)?.name(), length)
+        name.set_padded_text(device(number)?.name(), length.min(NAME_BYTES))
     }
 
     fn cuDeviceGetUuid(uuid: Out<[u8; 16]>, number: i32) {
@@ -70,11 +71,12 @@ exports! {
         uuid.set(device(number)?.uuid())
     }
 
-    // A locally unique identifier is a thing of Windows; elsewhere it is zero.
+    // A locally unique identifier is a thing of Windows.
     fn cuDeviceGetLuid(luid: Out<[u8; 8]>, node_mask: Out<u32>, number: i32) {
+        luid.require()?;
+        node_mask.require()?;
         device(number)?;
-        luid.set([0; 8])?;
-        node_mask.set(0)
+        Err(CuResult::NOT_SUPPORTED)
     }
 
     fn cuDeviceTotalMem(bytes: Out<u32>, number: i32) {
@@ -102,7 +104,9 @@ exports! {
     fn cuDeviceGetPCIBusId(text: Out<c_char>, length: i32, number: i32) {
         text.require()?;
         let pci = device(number)?.pci();
-        text.set_text(&format!("{:04x}:{:02x}:{:02x}.0", pci.domain, pci.bus, pci.device), length)
+        let address = format!("{:04x}:{:02x}:{:02x}.0", pci.domain, pci.bus, pci.device);
+        check(usize::try_from(length).is_ok_and(|length| length > address.len()))?;
+        text.set_padded_text(&address, address.len() as i32 + 1)
     }
 
     fn cuDeviceGetByPCIBusId(number: Out<i32>, text: Text) {
@@ -122,12 +126,11 @@ exports! {
         can.set(0)
     }
 
-    fn cuDeviceGetP2PAttribute(value: Out<i32>, attribute: u32, from: i32, to: i32) {
+    fn cuDeviceGetP2PAttribute(value: Out<i32>, _attribute: u32, from: i32, to: i32) {
+        value.require()?;
         device(from)?;
         device(to)?;
-        value.require()?;
-        check((1..=LAST_P2P_ATTRIBUTE).contains(&attribute))?;
-        // A pair of different devices is asked for, and there is none.
+        // A pair of different devices is asked for, and there is none, whatever the attribute.
         Err(CuResult::INVALID_DEVICE)
     }
 
@@ -142,6 +145,7 @@ exports! {
     fn cuDevicePrimaryCtxRetain(context: Out<usize>, number: i32) {
         device(number)?;
         context.require()?;
+        runtime::client()?.check_alive()?;
         context.set(contexts().retain_primary()?.as_raw())
     }
 
@@ -173,11 +177,12 @@ fn reset_primary(number: i32) -> Result<(), CuResult> {
 
 fn end_primary(client: &'static Client, ended: Ended) -> Result<(), CuResult> {
     match ended {
-        Ended::Yes => {
+        // A session that has failed has nothing left to end.
+        Ended::Yes if client.check_alive().is_ok() => {
             let primary = contexts().primary();
             runtime::call_in(client, primary)?.end_context(primary)
         }
-        Ended::No => Ok(()),
+        Ended::Yes | Ended::No => Ok(()),
     }
 }
 

@@ -7,9 +7,10 @@ use crate::runtime;
 use rrto_core::api::CuResult;
 
 fn elapsed(ms: &Out<f32>, start: usize, end: usize) -> Result<(), CuResult> {
-    let call = runtime::call()?;
-    ms.require()?;
-    ms.set(call.elapsed_ms(start, end)?)
+    let call = runtime::object_call()?;
+    let elapsed_ms = call.elapsed_ms(start, end)?;
+    // So the driver calls it.
+    ms.set(elapsed_ms).map_err(|_| CuResult::INVALID_HANDLE)
 }
 
 exports! {
@@ -19,10 +20,10 @@ exports! {
         event.set(visible(call.create_event(flags)?))
     }
 
-    fn cuEventDestroy(event: usize) { runtime::call()?.destroy_event(event) }
-    fn cuEventDestroy_v2(event: usize) { runtime::call()?.destroy_event(event) }
-    fn cuEventQuery(event: usize) { runtime::call()?.event_query(event) }
-    fn cuEventSynchronize(event: usize) { runtime::call()?.event_synchronize(event) }
+    fn cuEventDestroy(event: usize) { runtime::object_call()?.destroy_event(event) }
+    fn cuEventDestroy_v2(event: usize) { runtime::object_call()?.destroy_event(event) }
+    fn cuEventQuery(event: usize) { runtime::object_call()?.event_query(event) }
+    fn cuEventSynchronize(event: usize) { runtime::object_call()?.event_synchronize(event) }
     fn cuEventElapsedTime(ms: Out<f32>, start: usize, end: usize) { elapsed(&ms, start, end) }
     fn cuEventElapsedTime_v2(ms: Out<f32>, start: usize, end: usize) { elapsed(&ms, start, end) }
 

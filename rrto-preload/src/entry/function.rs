@@ -17,7 +17,9 @@ const LAST_SHARED_MEMORY_PREFERENCE: u32 = 2;
 const LOADED: u32 = 1;
 
 fn name(name: &Out<*const c_char>, function: usize) -> Result<(), CuResult> {
-    let (_, kernel) = runtime::client()?.kernel(function)?;
+    let client = runtime::client()?;
+    check(function != 0)?;
+    let (_, kernel) = client.kernel(function)?;
     // The table keeps the kernel, and so the text, until its module is unloaded.
     name.set_static(kernel.name())
 }
@@ -28,7 +30,9 @@ fn param_info(
     offset: &Out<usize>,
     bytes: &Out<usize>,
 ) -> Result<(), CuResult> {
-    let (_, kernel) = runtime::client()?.kernel(function)?;
+    let call = runtime::call()?;
+    check(function != 0)?;
+    let (_, kernel) = call.client().kernel(function)?;
     offset.require()?;
     let &(at, length) = kernel.params().get(index).ok_or(CuResult::INVALID_VALUE)?;
     offset.set(at as usize)?;
@@ -38,7 +42,7 @@ fn param_info(
 
 /// A preference that changes how fast a kernel runs, if anything.
 fn prefer(function: usize, preference: u32, last: u32) -> Result<(), CuResult> {
-    runtime::client()?.kernel(function)?;
+    runtime::object_call()?.client().kernel(function)?;
     check(preference <= last)
 }
 
@@ -62,15 +66,16 @@ fn clusters(
 ) -> Result<(), CuResult> {
     let call = runtime::call()?;
     count.require()?;
+    check(function != 0)?;
     let config = config.get()?;
     count.set(call.clusters(potential, function, config.geometry(), config.attributes()?)?)
 }
 
 exports! {
     fn cuFuncGetAttribute(value: Out<i32>, attribute: i32, function: usize) {
-        let client = runtime::client()?;
+        let call = runtime::object_call()?;
         value.require()?;
-        value.set(client.kernel_attribute(function, attribute)?)
+        value.set(call.client().kernel_attribute(function, attribute)?)
     }
 
     fn cuKernelGetAttribute(value: Out<i32>, attribute: i32, kernel: usize, device: i32) {
@@ -81,12 +86,13 @@ exports! {
     }
 
     fn cuFuncSetAttribute(function: usize, attribute: i32, value: i32) {
-        runtime::call()?.set_kernel_attribute(function, attribute, value)
+        runtime::object_call()?.set_kernel_attribute(function, attribute, value)
     }
 
     fn cuKernelSetAttribute(attribute: i32, value: i32, kernel: usize, device: i32) {
+        let call = runtime::contextless_call()?;
         check_device(device)?;
-        runtime::call()?.set_kernel_attribute(kernel, attribute, value)
+        call.set_kernel_attribute(kernel, attribute, value)
     }
 
     fn cuFuncSetCacheConfig(function: usize, config: u32) {
@@ -94,8 +100,10 @@ exports! {
     }
 
     fn cuKernelSetCacheConfig(kernel: usize, config: u32, device: i32) {
+        let client = runtime::client()?;
         check_device(device)?;
-        prefer(kernel, config, LAST_CACHE_PREFERENCE)
+        client.kernel(kernel)?;
+        check(config <= LAST_CACHE_PREFERENCE)
     }
 
     fn cuFuncSetSharedMemConfig(function: usize, config: u32) {
@@ -103,8 +111,9 @@ exports! {
     }
 
     fn cuFuncGetModule(module: Out<usize>, function: usize) {
-        let call = runtime::call()?;
+        let call = runtime::object_call()?;
         module.require()?;
+        check(function != 0)?;
         module.set(visible(call.kernel_module(function)?))
     }
 
@@ -117,7 +126,8 @@ exports! {
     }
 
     fn cuKernelGetFunction(function: Out<usize>, kernel: usize) {
-        let (handle, _) = runtime::client()?.kernel(kernel)?;
+        // The function is the kernel's in the current context.
+        let (handle, _) = runtime::call()?.client().kernel(kernel)?;
         function.set(visible(handle))
     }
 
@@ -133,7 +143,9 @@ exports! {
     }
 
     fn cuFuncIsLoaded(state: Out<u32>, function: usize) {
-        runtime::client()?.kernel(function)?;
+        let client = runtime::client()?;
+        state.require()?;
+        client.kernel(function)?;
         state.set(LOADED)
     }
 

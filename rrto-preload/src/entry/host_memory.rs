@@ -2,7 +2,7 @@
 
 use rrto_core::api::CuResult;
 
-use super::{check, exports};
+use super::{caller, check, exports};
 use crate::marshal::{HostAddress, Out};
 use crate::runtime;
 
@@ -19,10 +19,10 @@ fn register(memory: HostAddress, bytes: usize, flags: u32) -> Result<(), CuResul
 exports! {
     fn cuMemAllocHost_v2(memory: Out<usize>, bytes: usize) { allocate(&memory, bytes, 0) }
     fn cuMemHostAlloc(memory: Out<usize>, bytes: usize, flags: u32) { allocate(&memory, bytes, flags) }
-    fn cuMemFreeHost(memory: HostAddress) { runtime::call()?.free_host(memory) }
+    fn cuMemFreeHost(memory: HostAddress) { runtime::object_call()?.free_host(memory) }
     fn cuMemHostRegister(memory: HostAddress, bytes: usize, flags: u32) { register(memory, bytes, flags) }
     fn cuMemHostRegister_v2(memory: HostAddress, bytes: usize, flags: u32) { register(memory, bytes, flags) }
-    fn cuMemHostUnregister(memory: HostAddress) { runtime::call()?.unregister_host(memory) }
+    fn cuMemHostUnregister(memory: HostAddress) { runtime::object_call()?.unregister_host(memory) }
 
     fn cuMemHostGetFlags(flags: Out<u32>, memory: HostAddress) {
         let call = runtime::call()?;
@@ -34,6 +34,6 @@ exports! {
         let call = runtime::call()?;
         address.require()?;
         check(flags == 0)?;
-        address.set(call.host_device_pointer(memory)?)
+        address.set(call.host_device_pointer(memory, || caller::is("libcublas"))?)
     }
 }

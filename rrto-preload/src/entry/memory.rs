@@ -1,7 +1,6 @@
 //! Device memory.
 
 use super::exports;
-use crate::client::Place;
 use crate::marshal::Out;
 use crate::runtime;
 use rrto_core::api::CuResult;
@@ -29,23 +28,18 @@ exports! {
     }
 
     fn cuMemFree_v2(address: u64) {
-        runtime::call()?.free(address)
+        runtime::object_call()?.free(address)
     }
 
     fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) {
-        let call = runtime::call()?;
-        free.require()?;
-        total.require()?;
-        let (free_bytes, total_bytes) = call.memory_info()?;
-        free.set(free_bytes as usize)?;
-        total.set(total_bytes as usize)
+        let (free_bytes, total_bytes) = runtime::call()?.memory_info()?;
+        free.set_if_wanted(free_bytes as usize);
+        total.set_if_wanted(total_bytes as usize);
+        Ok(())
     }
 
     fn cuMemGetAddressRange_v2(base: Out<u64>, bytes: Out<usize>, address: u64) {
-        let client = runtime::client()?;
-        crate::context::contexts().require_current()?;
-        let facts = client.pointer(address).filter(|facts| facts.place == Place::Device);
-        let facts = facts.ok_or(CuResult::NOT_FOUND)?;
+        let facts = runtime::call()?.client().pointer(address).ok_or(CuResult::NOT_FOUND)?;
         base.set_if_wanted(facts.start);
         bytes.set_if_wanted(facts.bytes as usize);
         Ok(())

@@ -8,7 +8,54 @@
 //! has handles. A body checks its pointers, takes the call that it needs (`runtime::client` for what needs cuInit only,
 //! `runtime::call` for what needs a context and the server), and leaves the rest to the client.
 //! No logic that could be tested without a C caller belongs here.
+//!
+//! # What a call needs
+//!
+//! As the CUDA driver API says, and as NVIDIA's driver does where it does not say (`netem/cuda/misuse.c` asks both):
+//!
+//! | what | needs | by |
+//! |---|---|---|
+//! | cuDriverGetVersion, cuGetErrorName, cuGetErrorString, cuGetProcAddress | nothing | `constant` |
+//! | cuDevice.., cuCtx.. of a given context, cuPointerGetAttribute | cuInit | `runtime::client` |
+//! | cuLibrary.., cuKernel.. | cuInit | `runtime::client`, `runtime::contextless_call` |
+//! | what names an object that has a context: an event, a stream to destroy, a module, a function, memory to free | no context, or one that exists | `runtime::object_call` |
+//! | cuLibraryGetModule, cuLibraryGetGlobal, cuKernelGetFunction, cuKernelGetParamInfo, and all others | the current context | `runtime::call` |
+//!
+//! A program that has failed (a kernel's fault, the server lost) gets its error from every call that takes one of the
+//! last three, until it ends.
+//!
+//! # Success means done
+//!
+//! These answer SUCCESS and do nothing, or less than it seems. That is so for these reasons, and nothing else does:
+//!
+//! - cuFuncSetCacheConfig, cuKernelSetCacheConfig, cuCtxSetCacheConfig, cuFuncSetSharedMemConfig,
+//!   cuCtxSetSharedMemConfig: "only a preference", which "does nothing on devices where the size of the L1 cache and shared memory
+//!   are fixed", as is the size of banks on every GPU that CUDA 13 supports. Contexts tell what was set.
+//! - cuProfilerStart, cuProfilerStop: they turn on and off what a profiler collects, and none can attach here.
+//! - cuThreadExchangeStreamCaptureMode, cuStreamIsCapturing, cuStreamGetCaptureInfo: nothing captures, because what begins a
+//!   capture is refused.
+//! - Flags of contexts: CU_CTX_SCHED_.. say how a thread waits, which no result depends on. CU_CTX_MAP_HOST: refused where a
+//!   device address is asked for (`client::host_memory`). CU_CTX_LMEM_RESIZE_TO_MAX is advice. CU_CTX_SYNC_MEMOPS: a copy
+//!   that its call waits for is over, as far as this program can tell; other devices that could tell are not offered.
+//!   CU_CTX_COREDUMP_ENABLE and CU_CTX_USER_COREDUMP_ENABLE are refused by name, because nobody would write the file.
+//! - cuCtxSetLimit: the server sets it for the session, of which all contexts of the program are views. The software GPU
+//!   has nothing that a limit limits.
+//! - cuMemHostAlloc and cuMemHostRegister: PORTABLE is so of itself, WRITECOMBINED and READ_ONLY change no result; DEVICEMAP
+//!   as above. That the pages are locked has no effect but speed; what copies may do with such memory, they do.
+//! - cuEventCreate with CU_EVENT_BLOCKING_SYNC: how a thread waits.
+//! - cuModuleLoadDataEx's and cuLibraryLoadData's JIT options: advice to the compiler. Log buffers come back empty, because the
+//!   server's driver compiles; its words are in the server's log. Of cuLibraryLoadData's own options,
+//!   CU_LIBRARY_BINARY_IS_PRESERVED is a promise of the program's, and CU_LIBRARY_HOST_UNIVERSAL_FUNCTION_AND_DATA_TABLE serves
+//!   cuLibraryGetUnifiedFunction and cuLibraryGetManaged, which are refused.
+//! - cuLibraryLoadData of what is no library: so says the driver, too; who asks for something in it is told.
+//! - cuFuncLoad, cuFuncIsLoaded: all that there is to know of a function came from the server's driver with its handle.
+//! - Launch attributes: PRIORITY, SYNCHRONIZATION_POLICY and the like go to the server's driver. The software GPU ignores those
+//!   that change no result, and refuses the others.
+//! - cuMemFree, cuMemFreeHost of null, cuMemHostAlloc of nothing, copies and fills of no bytes: there is nothing to do.
+//! - Everything of the classes Ordered, Launch, CopyIn and CopyOut that does not wait: it will be done, or the next call that
+//!   waits says why not, as CUDA's asynchronous calls do.
 
+mod caller;
 mod context;
 mod copy;
 mod device;
@@ -21,6 +68,7 @@ mod launch;
 mod memory;
 mod module;
 mod pointer;
+mod rows;
 mod stream;
 mod tensor_map;
 mod unsupported;
@@ -94,7 +142,7 @@ macro_rules! define_address {
         pub fn address(function: Function) -> *const c_void {
             use {
                 context::*, copy::*, device::*, driver::*, event::*, fill::*, function::*, host_memory::*,
-                launch::*, memory::*, module::*, pointer::*, stream::*, tensor_map::*, unsupported::*,
+                launch::*, memory::*, module::*, pointer::*, rows::*, stream::*, tensor_map::*, unsupported::*,
             };
             match function {
                 $(Function::$symbol => $symbol as *const c_void,)*

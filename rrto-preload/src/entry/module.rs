@@ -7,7 +7,7 @@ use std::io::Read;
 use rrto_core::api::CuResult;
 use rrto_core::image::MAX_IMAGE_BYTES;
 
-use super::exports;
+use super::{check, exports};
 use crate::client::visible;
 use crate::log;
 use crate::marshal::{Image, In, JitOptions, Out, Text, file_image};
@@ -17,8 +17,13 @@ fn load_module(module: &Out<usize>, image: &[u8], options: JitOptions) -> Result
     module.set(visible(runtime::call()?.load_module(image, options.chooses_target)?))
 }
 
-fn load_library(library: &Out<usize>, image: &[u8], options: JitOptions) -> Result<(), CuResult> {
-    library.set(visible(runtime::call()?.load_library(image, options.chooses_target)?))
+/// What is wrong with the image, those learn who use the library.
+fn load_library(
+    library: &Out<usize>,
+    image: Result<&[u8], CuResult>,
+    options: JitOptions,
+) -> Result<(), CuResult> {
+    library.set(visible(runtime::contextless_call()?.load_library(image, options.chooses_target)?))
 }
 
 /// The image in a file.
@@ -66,23 +71,26 @@ exports! {
     }
 
     fn cuModuleUnload(module: usize) {
-        runtime::call()?.unload_module(module)
+        runtime::object_call()?.unload_module(module)
     }
 
     fn cuModuleGetFunction(function: Out<usize>, module: usize, name: Text) {
-        let call = runtime::call()?;
+        let call = runtime::object_call()?;
         function.require()?;
-        function.set(visible(call.module_function(module, &name.get()?)?))
+        let name = name.get()?;
+        check(!name.is_empty())?;
+        function.set(visible(call.module_function(module, &name)?))
     }
 
     fn cuModuleGetFunctionCount(count: Out<u32>, module: usize) {
-        let call = runtime::call()?;
+        let call = runtime::object_call()?;
         count.require()?;
         count.set(call.module_function_count(module)?)
     }
 
     fn cuModuleGetGlobal_v2(address: Out<u64>, bytes: Out<usize>, module: usize, name: Text) {
-        let call = runtime::call()?;
+        let call = runtime::object_call()?;
+        check(!address.is_null() || !bytes.is_null())?;
         let (start, length) = call.module_global(module, &name.get()?)?;
         address.set_if_wanted(start);
         bytes.set_if_wanted(length as usize);
@@ -95,6 +103,9 @@ exports! {
         mode.set(2)
     }
 
+    // Libraries are the process's: what follows needs cuInit only, up to cuLibraryGetModule, which names the module that a
+    // library is in the current context.
+
     fn cuLibraryLoadData(
         library: Out<usize>,
         image: Image,
@@ -105,10 +116,11 @@ exports! {
         _library_values: usize,
         _library_count: u32,
     ) {
-        runtime::call()?;
+        runtime::contextless_call()?;
         library.require()?;
         let options = JitOptions::read(count, options, values)?;
-        load_library(&library, image.bytes()?, options)
+        image.require()?;
+        load_library(&library, image.bytes(), options)
     }
 
     fn cuLibraryLoadFromFile(
@@ -121,30 +133,33 @@ exports! {
         _library_values: usize,
         _library_count: u32,
     ) {
-        runtime::call()?;
+        runtime::contextless_call()?;
         library.require()?;
         let options = JitOptions::read(count, options, values)?;
-        load_library(&library, &read_file(&path.get()?)?, options)
+        match read_file(&path.get()?) {
+            Err(CuResult::FILE_NOT_FOUND) => Err(CuResult::FILE_NOT_FOUND),
+            image => load_library(&library, image.as_deref().map_err(|error| *error), options),
+        }
     }
 
     fn cuLibraryUnload(library: usize) {
-        runtime::call()?.unload_library(library)
+        runtime::contextless_call()?.unload_library(library)
     }
 
     fn cuLibraryGetKernel(kernel: Out<usize>, library: usize, name: Text) {
-        let call = runtime::call()?;
+        let call = runtime::contextless_call()?;
         kernel.require()?;
         kernel.set(visible(call.library_kernel(library, &name.get()?)?))
     }
 
     fn cuLibraryGetKernelCount(count: Out<u32>, library: usize) {
-        let call = runtime::call()?;
+        let call = runtime::contextless_call()?;
         count.require()?;
         count.set(call.library_kernel_count(library)?)
     }
 
     fn cuLibraryEnumerateKernels(kernels: Out<usize>, count: u32, library: usize) {
-        let call = runtime::call()?;
+        let call = runtime::contextless_call()?;
         kernels.require()?;
         kernels.set_all(call.library_kernels(library, count)?.into_iter().map(visible))
     }
@@ -157,6 +172,7 @@ exports! {
 
     fn cuLibraryGetGlobal(address: Out<u64>, bytes: Out<usize>, library: usize, name: Text) {
         let call = runtime::call()?;
+        check(!address.is_null() || !bytes.is_null())?;
         let (start, length) = call.library_global(library, &name.get()?)?;
         address.set_if_wanted(start);
         bytes.set_if_wanted(length as usize);

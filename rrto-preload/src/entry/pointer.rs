@@ -6,7 +6,7 @@ use rrto_core::api::CuResult;
 
 use super::exports;
 use crate::client::{Client, Place, PointerFacts};
-use crate::context::{ContextHandle, contexts};
+use crate::context::ContextHandle;
 use crate::marshal::{In, Out};
 use crate::runtime;
 
@@ -50,7 +50,8 @@ fn attribute(attribute: u32, address: u64, facts: Option<&PointerFacts>) -> Resu
         // MEMORY_TYPE
         2 => of(|facts, _| Some(Unsigned(if facts.place == Place::Device { DEVICE } else { HOST }))),
         // DEVICE_POINTER
-        3 => of(|facts, address| Some(Long(facts.device_address.unwrap_or(address)))),
+        // Host memory has none: a kernel cannot reach it.
+        3 => of(|facts, _| facts.device_address.map(Long)),
         // HOST_POINTER
         4 => of(|facts, address| (facts.place == Place::Host).then_some(Long(address))),
         // BUFFER_ID, MEMORY_BLOCK_ID
@@ -62,16 +63,19 @@ fn attribute(attribute: u32, address: u64, facts: Option<&PointerFacts>) -> Resu
         // RANGE_SIZE, MAPPING_SIZE
         12 | 18 => of(|facts, _| Some(Long(facts.bytes))),
         // MAPPED
-        13 => of(|_, _| Some(Unsigned(1))),
-        // SYNC_MEMOPS, IS_MANAGED, IS_LEGACY_CUDA_IPC_CAPABLE, IS_GPU_DIRECT_RDMA_CAPABLE, IS_HW_DECOMPRESS_CAPABLE:
+        13 => of(|facts, _| Some(Unsigned(facts.device_address.is_some().into()))),
+        // SYNC_MEMOPS: who waits for a copy has it done.
+        6 => of(|facts, _| Some(Unsigned((facts.place == Place::Device).into()))),
+        // IS_MANAGED, IS_LEGACY_CUDA_IPC_CAPABLE, IS_GPU_DIRECT_RDMA_CAPABLE, IS_HW_DECOMPRESS_CAPABLE:
         // not offered, so never so.
-        6 | 8 | 10 | 15 | 21 => of(|_, _| Some(Unsigned(0))),
+        8 | 10 | 15 | 21 => of(|_, _| Some(Unsigned(0))),
         // ALLOWED_HANDLE_TYPES, MEMPOOL_HANDLE: none.
         14 | 17 => of(|_, _| Some(Long(0))),
         // ACCESS_FLAGS: CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE.
         16 => of(|_, _| Some(Unsigned(3))),
         // P2P_TOKENS
-        5 => return Err(CuResult::NOT_SUPPORTED),
+        5 if facts.is_some_and(|facts| facts.place == Place::Device) => return Err(CuResult::NOT_SUPPORTED),
+        5 => None,
         _ => return Err(CuResult::INVALID_VALUE),
     })
 }
@@ -87,7 +91,6 @@ fn default_answer(attribute: u32) -> Answer {
 
 fn facts(address: u64) -> Result<Option<PointerFacts>, CuResult> {
     let client: &Client = runtime::client()?;
-    contexts().require_current()?;
     Ok(client.pointer(address))
 }
 
@@ -121,7 +124,7 @@ mod tests {
             start: 0x1000,
             bytes: 64,
             id: 7,
-            device_address: None,
+            device_address: Some(0x2008),
         };
         for number in (1..=21).filter(|&number| number != 5) {
             let answer = attribute(number, 0x1008, Some(&facts)).unwrap().unwrap();

@@ -2,7 +2,6 @@
 
 use super::exports;
 use crate::client::visible;
-use crate::context::contexts;
 use crate::marshal::Out;
 use crate::runtime;
 use rrto_core::api::CuResult;
@@ -12,10 +11,9 @@ const NOT_CAPTURING: u32 = 0;
 
 /// Says that a stream does not capture.
 fn capture_status(stream: usize, status: &Out<u32>) -> Result<(), CuResult> {
-    let client = runtime::client()?;
-    contexts().require_current()?;
+    let call = runtime::call()?;
     status.require()?;
-    client.check_stream(stream)?;
+    call.client().check_stream(stream)?;
     status.set(NOT_CAPTURING)
 }
 
@@ -32,8 +30,8 @@ exports! {
         stream.set(visible(call.create_stream(flags, priority)?))
     }
 
-    fn cuStreamDestroy(stream: usize) { runtime::call()?.destroy_stream(stream) }
-    fn cuStreamDestroy_v2(stream: usize) { runtime::call()?.destroy_stream(stream) }
+    fn cuStreamDestroy(stream: usize) { runtime::object_call()?.destroy_stream(stream) }
+    fn cuStreamDestroy_v2(stream: usize) { runtime::object_call()?.destroy_stream(stream) }
 
     fn cuStreamQuery / cuStreamQuery_ptsz(stream: usize) |default| {
         let call = runtime::call()?;
@@ -83,8 +81,7 @@ exports! {
 
     fn cuStreamGetCtx_v2 / cuStreamGetCtx_v2_ptsz(stream: usize, context: Out<usize>, green: Out<usize>) |default| {
         let call = runtime::call()?;
-        context.require()?;
-        context.set(call.stream_context(call.stream(stream, default)?)?.as_raw())?;
+        context.set_if_wanted(call.stream_context(call.stream(stream, default)?)?.as_raw());
         green.set_if_wanted(0);
         Ok(())
     }

@@ -24,6 +24,11 @@ struct Wrapper {
 pub(crate) struct Image(*const c_void);
 
 impl Image {
+    /// Fails for null.
+    pub(crate) fn require(&self) -> Result<(), CuResult> {
+        if self.0.is_null() { Err(CuResult::INVALID_VALUE) } else { Ok(()) }
+    }
+
     /// All its bytes. They are the program's for as long as the call lasts.
     pub(crate) fn bytes(&self) -> Result<&[u8], CuResult> {
         let start = self.unwrapped()?.cast::<u8>();
@@ -40,9 +45,7 @@ impl Image {
 
     /// The image's start, whether or not the CUDA runtime has wrapped it.
     fn unwrapped(&self) -> Result<*const c_void, CuResult> {
-        if self.0.is_null() {
-            return Err(CuResult::INVALID_VALUE);
-        }
+        self.require()?;
         // Byte by byte, because a text may be shorter than the magic number.
         let is_wrapper = WRAPPER_MAGIC.iter().enumerate().all(|(at, expected)| {
             // SAFETY: an image that begins with the bytes before this one has this one too: only a zero ends text.

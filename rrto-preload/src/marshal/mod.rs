@@ -19,6 +19,7 @@ mod reservation;
 mod tests;
 
 use std::ffi::{CStr, c_char};
+use std::iter;
 
 use rrto_core::api::CuResult;
 use rrto_core::operator::MAX_NAME_BYTES;
@@ -172,10 +173,11 @@ impl Text {
 
 impl Out<c_char> {
     /// Writes as much of `text` as fits into a buffer of `length` bytes, with a terminating zero.
-    pub(crate) fn set_text(&self, text: &str, length: i32) -> Result<(), CuResult> {
+    pub(crate) fn set_padded_text(&self, text: &str, length: i32) -> Result<(), CuResult> {
         let room = usize::try_from(length).ok().and_then(|length| length.checked_sub(1));
         let room = room.ok_or(CuResult::INVALID_VALUE)?;
-        let bytes = text.bytes().take_while(|&byte| byte != 0).take(room).chain([0]);
+        let bytes =
+            text.bytes().take_while(|&byte| byte != 0).take(room).chain(iter::repeat(0)).take(room + 1);
         self.set_all(bytes.map(|byte| byte as c_char))
     }
 }

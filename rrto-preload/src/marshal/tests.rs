@@ -176,10 +176,13 @@ fn texts_are_cut_to_their_room() {
     let mut room = [1; 5];
     let [first, ..] = &mut room;
     let out = Out::to(first);
-    assert_eq!(out.set_text("NVIDIA", 0), Err(INVALID));
-    assert_eq!(out.set_text("NVIDIA", -1), Err(INVALID));
-    out.set_text("NVIDIA", 4).unwrap();
+    assert_eq!(out.set_padded_text("NVIDIA", 0), Err(INVALID));
+    assert_eq!(out.set_padded_text("NVIDIA", -1), Err(INVALID));
+    out.set_padded_text("NVIDIA", 4).unwrap();
     assert_eq!(room, [b'N' as c_char, b'V' as c_char, b'I' as c_char, 0, 1]);
+    let [first, ..] = &mut room;
+    Out::to(first).set_padded_text("N", 4).unwrap();
+    assert_eq!(room, [b'N' as c_char, 0, 0, 0, 1], "zeros to the end of the room");
 }
 
 #[test]

@@ -63,7 +63,8 @@ pub unsafe fn get_proc_address(
         // SAFETY: not null, and writable by this function's contract.
         unsafe { status.write(said as c_int) };
     }
-    if said == SymbolStatus::Success { CuResult::SUCCESS } else { CuResult::NOT_FOUND }
+    // Who asks for the status is told by it alone.
+    if said == SymbolStatus::Success || !status.is_null() { CuResult::SUCCESS } else { CuResult::NOT_FOUND }
 }
 
 /// Where the function is that a name means; null, and why, where there is none.

@@ -68,6 +68,32 @@ pub(crate) fn call() -> Result<Call<'static>, CuResult> {
     call_in(client()?, contexts().require_current()?)
 }
 
+/// A call of the program on this thread that needs the server and no context, as those on libraries do: a library is the
+/// process's and is loaded into each context that uses it (CUDA driver API, "Library Management"). The session's code
+/// is the same in all contexts, so there is nothing to load it into; what such a call makes counts as the primary context's.
+///
+/// # Errors
+/// NOT_INITIALIZED or the sticky error.
+#[inline]
+pub(crate) fn contextless_call() -> Result<Call<'static>, CuResult> {
+    call_in(client()?, contexts().primary())
+}
+
+/// A call of the program on this thread on an object that has a context of its own, as an event has: none needs to be
+/// current, but one that is current must exist.
+///
+/// # Errors
+/// NOT_INITIALIZED, CONTEXT_IS_DESTROYED or the sticky error.
+#[inline]
+pub(crate) fn object_call() -> Result<Call<'static>, CuResult> {
+    let client = client()?;
+    match contexts().require_current() {
+        Ok(current) => call_in(client, current),
+        Err(CuResult::INVALID_CONTEXT) => call_in(client, contexts().primary()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A call in a given context.
 #[inline]
 pub(crate) fn call_in(client: &'static Client, context: ContextHandle) -> Result<Call<'static>, CuResult> {

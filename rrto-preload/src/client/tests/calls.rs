@@ -135,7 +135,29 @@ fn an_image_travels_in_pieces_and_without_what_the_device_cannot_use() {
     assert!(loaded(false).len() < image.len() - code.len() + 100);
 
     let foreign = container(&[EntrySpec::cubin(75, b"code")]);
-    assert_eq!(call.load_library(&foreign, false), Err(CuResult::NO_BINARY_FOR_GPU));
+    assert_eq!(call.load_module(&foreign, false), Err(CuResult::NO_BINARY_FOR_GPU));
+    assert_eq!(recorder.sent(), []);
+}
+
+#[test]
+fn who_uses_a_library_learns_that_it_is_none() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let foreign = container(&[EntrySpec::cubin(75, b"code")]);
+    for (image, error) in [
+        (Ok(&foreign[..]), CuResult::NO_BINARY_FOR_GPU),
+        (Err(CuResult::INVALID_IMAGE), CuResult::INVALID_IMAGE),
+    ] {
+        let library = visible(call.load_library(image, false).unwrap());
+        for _ in 0..2 {
+            assert_eq!(call.library_kernel(library, "k"), Err(error));
+            assert_eq!(call.library_kernel_count(library), Err(error));
+            assert_eq!(call.library_global(library, "g"), Err(error));
+            assert_eq!(call.library_module(library), Err(error));
+        }
+        assert_eq!(call.unload_library(library), Ok(()));
+        assert_eq!(call.unload_library(library), Err(CuResult::INVALID_HANDLE));
+    }
     assert_eq!(recorder.sent(), []);
 }
 
@@ -143,15 +165,11 @@ fn an_image_travels_in_pieces_and_without_what_the_device_cannot_use() {
 fn a_library_has_one_module() {
     let (client, recorder) = recorded();
     let call = call(&client);
-    let library = visible(call.load_library(b"ptx\0", false).unwrap());
+    let library = visible(call.load_library(Ok(b"ptx\0"), false).unwrap());
     let module = call.library_module(library).unwrap();
     recorder.sent();
     assert_eq!(call.library_module(library), Ok(module));
-    assert_eq!(
-        call.unload_module(visible(module)),
-        Err(CuResult::INVALID_HANDLE),
-        "it goes with the library"
-    );
+    assert_eq!(call.unload_module(visible(module)), Err(CuResult::NOT_PERMITTED), "it goes with the library");
     recorder.answer(Ok(Value::Names(vec!["a".into(), "b".into()])));
     assert_eq!(call.library_kernel_count(library), Ok(2));
     assert_eq!(call.module_function_count(visible(module)), Ok(2));
@@ -171,13 +189,19 @@ fn equal_launches_are_equal_operators() {
     let (pointer, number) = (1_u64, 2_u32);
     let params = [(&raw const pointer).cast(), (&raw const number).cast()];
     let attribute = LaunchAttribute { id: 6, value: vec![1].into() };
-    for _ in 0..2 {
+    let launch = |blocks| {
         let arguments = Arguments { params: Params::from(&params), extra: Extra::none() };
         let manner = Manner { cooperative: true, attributes: vec![attribute.clone()] };
-        let geometry = Geometry { grid: [1; 3], block: [1; 3], shared_bytes: 0 };
-        call.launch(kernel, geometry, Handle::LEGACY_STREAM, arguments, manner).unwrap();
-    }
+        let geometry = Geometry { grid: [blocks, 1, 1], block: [1; 3], shared_bytes: 0 };
+        call.launch(kernel, geometry, Handle::LEGACY_STREAM, arguments, manner)
+    };
+    recorder.answer(Ok(Value::Number(2)));
+    assert_eq!([launch(8), launch(8)], [Ok(()); 2]);
+    assert_eq!(launch(9), Err(CuResult::COOPERATIVE_LAUNCH_TOO_LARGE), "two on each of four multiprocessors");
     let sent = recorder.operators();
+    let [question, sent @ ..] = &sent[..] else { panic!("nothing was sent") };
+    assert!(matches!(question, Operator::OccupancyMaxActiveBlocks { .. }), "asked once: {question:?}");
+    assert_eq!(sent.len(), 2);
     assert_eq!(sent[0], sent[1]);
     assert!(
         matches!(&sent[0], Operator::Launch(Launch { cooperative: true, attributes, .. }) if attributes.len() == 1)

@@ -40,6 +40,7 @@ fn device() -> DeviceInfo {
         (A::COMPUTE_CAPABILITY_MAJOR, 9),
         (A::COMPUTE_CAPABILITY_MINOR, 0),
         (A::MANAGED_MEMORY, 1),
+        (A::MULTIPROCESSOR_COUNT, 4),
     ] {
         attributes[attribute.0 as usize] = Some(value);
     }

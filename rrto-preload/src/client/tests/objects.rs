@@ -150,7 +150,7 @@ fn a_threads_default_stream_goes_with_it() {
 fn pinned_memory() {
     let (client, recorder) = recorded();
     let call = call(&client);
-    assert_eq!(call.allocate_host(0, 0), Err(CuResult::INVALID_VALUE));
+    assert_eq!(call.allocate_host(0, 0), Ok(0), "nothing, at null");
     assert_eq!(call.allocate_host(16, 8), Err(CuResult::INVALID_VALUE));
     assert_eq!(call.allocate_host(1 << 60, 0), Err(CuResult::OUT_OF_MEMORY));
     let address = call.allocate_host(100, 2).unwrap();
@@ -159,21 +159,95 @@ fn pinned_memory() {
     assert_eq!(call.host_flags(memory), Ok(2));
     assert_eq!(client.pointer(address as u64 + 99).unwrap().place, Place::Host);
     assert_eq!(recorder.sent(), [], "host memory is this machine's own");
-    recorder.answer(Ok(Value::Address(NOWHERE + 0x9000)));
-    assert_eq!(call.host_device_pointer(memory), Ok(NOWHERE + 0x9000));
-    assert_eq!(call.host_device_pointer(HostAddress::of(address as u64 + 4).unwrap()), Ok(NOWHERE + 0x9004));
-    assert_eq!(client.pointer(address as u64 + 4).unwrap().device_address, Some(NOWHERE + 0x9004));
-    assert_eq!(recorder.operators().len(), 2, "an allocation and its zeroes");
     let mut other = [0; 8];
     let other = HostAddress::to(&mut other);
     assert_eq!(call.free_host(other), Err(CuResult::INVALID_VALUE));
-    assert_eq!(call.unregister_host(memory), Err(CuResult::HOST_MEMORY_NOT_REGISTERED));
+    assert_eq!(
+        call.unregister_host(memory),
+        Err(CuResult::INVALID_VALUE),
+        "allocated, and so not registered"
+    );
+    assert_eq!(call.register_host(memory, 100, 0), Err(CuResult::INVALID_VALUE));
+    assert_eq!(call.unregister_host(other), Err(CuResult::HOST_MEMORY_NOT_REGISTERED));
+    assert_eq!(call.unregister_host(HostAddress::of(0).unwrap()), Err(CuResult::INVALID_VALUE));
     call.free_host(memory).unwrap();
-    assert_eq!(recorder.operators(), [Operator::MemFree { address: NOWHERE + 0x9000 }]);
+    assert_eq!(recorder.sent(), []);
     call.register_host(other, 8, 0).unwrap();
     assert_eq!(call.register_host(other, 4, 0), Err(CuResult::HOST_MEMORY_ALREADY_REGISTERED));
-    let large = HostAddress::of(call.allocate_host(1 << 20, 2).unwrap() as u64).unwrap();
-    assert_eq!(call.host_device_pointer(large), Err(CuResult::NOT_SUPPORTED));
+}
+
+#[test]
+fn no_program_is_given_a_device_address_of_its_memory() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let allocate = |bytes| HostAddress::of(call.allocate_host(bytes, 2).unwrap() as u64).unwrap();
+    for bytes in [4, 16, 64 << 10] {
+        assert_eq!(
+            call.host_device_pointer(allocate(bytes), || false),
+            Err(CuResult::NOT_SUPPORTED),
+            "{bytes}"
+        );
+    }
+    assert_eq!(call.host_device_pointer(allocate(17), || true), Err(CuResult::NOT_SUPPORTED));
+    assert_eq!(recorder.sent(), []);
+    // cuBLAS cannot do without.
+    let memory = allocate(8);
+    let (start, inside) = (memory.address() as u64, HostAddress::of(memory.address() as u64 + 4).unwrap());
+    recorder.answer(Ok(Value::Address(NOWHERE + 0x9000)));
+    assert_eq!(call.host_device_pointer(memory, || true), Ok(NOWHERE + 0x9000));
+    assert_eq!(call.host_device_pointer(inside, || true), Ok(NOWHERE + 0x9004));
+    assert_eq!(call.host_device_pointer(memory, || false), Err(CuResult::NOT_SUPPORTED));
+    assert_eq!(client.pointer(start + 4).unwrap().device_address, Some(NOWHERE + 0x9004));
+    assert_eq!(recorder.operators().len(), 2, "an allocation and its zeroes");
+    call.free_host(memory).unwrap();
+    assert_eq!(recorder.operators(), [Operator::MemFree { address: NOWHERE + 0x9000 }]);
+}
+
+#[test]
+fn pinned_memory_is_copied_and_filled_where_it_is() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let (from, to) = (call.allocate_host(64, 0).unwrap() as u64, call.allocate_host(64, 0).unwrap() as u64);
+    let memory = |address| HostAddress::of(address).unwrap();
+    let content = |address: u64| memory(address).source(64).unwrap().piece(0, 64);
+    let fill = |address, pitch_bytes, value, element_bytes, width, height| Fill {
+        address,
+        pitch_bytes,
+        value,
+        element_bytes,
+        width,
+        height,
+    };
+    call.fill(fill(from, 0, 0x0201, 2, 32, 1), Handle::LEGACY_STREAM).unwrap();
+    assert_eq!(content(from), [1, 2].repeat(32));
+    call.copy_in(to, memory(from), 16, Handle::LEGACY_STREAM, Until::Done).unwrap();
+    call.copy_out(memory(to + 16), from, 16, Handle::LEGACY_STREAM, Until::Done).unwrap();
+    call.copy_device(to + 32, from, 16, Handle::LEGACY_STREAM).unwrap();
+    assert_eq!(content(to), [[1, 2].repeat(24), vec![0; 16]].concat());
+    call.fill(fill(to, 16, 9, 1, 4, 4), Handle::LEGACY_STREAM).unwrap();
+    let rows =
+        Rows { dst: from, dst_pitch_bytes: 8, src: to, src_pitch_bytes: 16, width_bytes: 4, height: 4 };
+    call.fill(fill(from, 0, 0, 1, 64, 1), Handle::LEGACY_STREAM).unwrap();
+    call.copy_rows(rows, Handle::LEGACY_STREAM, Until::Done).unwrap();
+    assert_eq!(content(from), [[9, 9, 9, 9, 0, 0, 0, 0].repeat(4), vec![0; 32]].concat());
+    assert_eq!(
+        call.fill(fill(from + 60, 0, 0, 1, 64, 1), Handle::LEGACY_STREAM),
+        Err(CuResult::INVALID_VALUE)
+    );
+    assert!(
+        recorder.operators().iter().all(|operator| matches!(operator, Operator::StreamSynchronize { .. }))
+    );
+    // Rows of the device's are not offered, unless they lie end to end.
+    recorder.answer(Ok(Value::Address(NOWHERE + 0xb000)));
+    let device = call.allocate(256).unwrap();
+    recorder.sent();
+    assert_eq!(
+        call.copy_rows(Rows { dst: device, ..rows }, Handle::LEGACY_STREAM, Until::Done),
+        Err(CuResult::NOT_SUPPORTED)
+    );
+    let whole = Rows { dst: device, dst_pitch_bytes: 16, width_bytes: 16, ..rows };
+    call.copy_rows(whole, Handle::LEGACY_STREAM, Until::Done).unwrap();
+    assert_eq!(recorder.operators().len(), 1);
 }
 
 #[test]
@@ -181,7 +255,7 @@ fn a_kernel_is_asked_for_once() {
     let (client, recorder) = recorded();
     let call = call(&client);
     let module = visible(call.load_module(b"ptx\0", false).unwrap());
-    let library = visible(call.load_library(b"ptx\0", false).unwrap());
+    let library = visible(call.load_library(Ok(b"ptx\0"), false).unwrap());
     recorder.sent();
     for kernel in [Call::module_function, Call::library_kernel] {
         let of = if recorder.sent().is_empty() { module } else { library };
@@ -221,7 +295,7 @@ fn what_a_module_brought_goes_with_it() {
 fn a_context_takes_its_objects_with_it() {
     let (client, recorder) = recorded();
     let [ending, staying] = [16, 32].map(|raw| client.call(0, context(raw)).unwrap());
-    let library = visible(ending.load_library(b"ptx\0", false).unwrap());
+    let library = visible(ending.load_library(Ok(b"ptx\0"), false).unwrap());
     let mut objects = Vec::new();
     for (call, address) in [(ending, NOWHERE + 0x1000), (staying, NOWHERE + 0x2000)] {
         recorder.answer(Ok(Value::Address(address)));
