@@ -41,6 +41,7 @@ build_programs() {
     pids+=($!)
     for pid in "${pids[@]}"; do wait "$pid"; done
     cc -O2 rrto-preload/demo/cnn.c -o "$BUILD/cnn" -lm -ldl
+    cc -O1 netem/cuda/misuse.c -o "$BUILD/misuse" -ldl
 }
 
 # remote MODE COMMAND...: runs it with its GPU on the server.
@@ -70,6 +71,11 @@ errors_of() {
         for how in illegal trap misaligned assert; do remote "$1" "$BUILD/errors" "$how"; done
     } >"$SCRATCH/errors.$1.txt"
     diff netem/cuda/errors.expected "$SCRATCH/errors.$1.txt"
+}
+
+# misuse_of MODE: calls that are wrong are answered as by the real driver, as far as netem/cuda/misuse.differs goes.
+misuse_of() {
+    remote "$1" "$BUILD/misuse" -j 4 >"$SCRATCH/misuse.$1.txt" && .ci/misuse "$device" "$SCRATCH/misuse.$1.txt"
 }
 
 demo_of() {
@@ -132,6 +138,7 @@ for name in "${programs[@]}"; do
 done
 for mode in "${MODES[@]}"; do
     check "errors are the real driver's, $mode" errors_of "$mode"
+    check "misuse is answered as by the real driver, $mode" misuse_of "$mode"
     check "demo, $mode" demo_of "$mode"
 done
 for mode in "${MODES[@]:1}"; do
