@@ -7,6 +7,7 @@ mod listener;
 mod places;
 mod registry;
 mod trust;
+mod unheard;
 
 use std::io;
 use std::net::SocketAddr;

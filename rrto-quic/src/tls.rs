@@ -1,5 +1,6 @@
 //! Certificates from PEM files, and the TLS configurations of both sides.
 
+pub(crate) mod alert;
 mod checks;
 mod revoked;
 mod tickets;

@@ -11,7 +11,7 @@ use rustls::CertificateError;
 
 use crate::relay::{RelayAddress, RelayError};
 use crate::tls::{
-    CredentialsError, Date, RobotTls, Validity, is_for_something_else, is_of_another_authority,
+    CredentialsError, Date, RobotTls, Validity, alert, is_for_something_else, is_of_another_authority,
 };
 
 /// Why there is no link.
@@ -200,25 +200,12 @@ pub enum RobotFault {
     },
 }
 
-/// Alerts of TLS (RFC 8446, section 6).
-mod alert {
-    pub(super) const BAD_CERTIFICATE: u8 = 42;
-    pub(super) const REVOKED: u8 = 44;
-    pub(super) const EXPIRED: u8 = 45;
-    pub(super) const UNKNOWN_CA: u8 = 48;
-    pub(super) const DECRYPT_ERROR: u8 = 51;
-    /// All from `bad_certificate` to `access_denied` are about a certificate but those in between that are not used.
-    pub(super) const ABOUT_CERTIFICATES: [u8; 9] =
-        [BAD_CERTIFICATE, 43, REVOKED, EXPIRED, 46, UNKNOWN_CA, 49, DECRYPT_ERROR, 116];
-}
-
 impl RobotFault {
     fn of(alert: u8, validity: Validity) -> Self {
         match alert {
             alert::EXPIRED => RobotFault::OtherClock { validity, now: Date::now() },
             alert::REVOKED => RobotFault::Revoked,
-            // One of the same name with another key looks like a wrong signature.
-            alert::UNKNOWN_CA | alert::DECRYPT_ERROR | alert::BAD_CERTIFICATE => RobotFault::OtherAuthority,
+            alert if alert::is_of_another_authority(alert) => RobotFault::OtherAuthority,
             alert => RobotFault::Other { alert },
         }
     }
@@ -253,8 +240,8 @@ impl ConnectError {
         match error {
             ConnectionError::TimedOut => ConnectError::Timeout { server },
             ConnectionError::VersionMismatch => stranger(server, "it speaks another version of QUIC"),
-            ConnectionError::TransportError(error) => match alert_of(error.code.into()) {
-                Some(alert) if alert::ABOUT_CERTIFICATES.contains(&alert) => {
+            ConnectionError::TransportError(error) => match alert::of_code(error.code.into()) {
+                Some(alert) if alert::is_about_certificates(alert) => {
                     let fault = ServerFault::of(tls, &error.reason);
                     ConnectError::ServerCertificate { server, fault }
                 }
@@ -268,8 +255,8 @@ impl ConnectError {
             {
                 ConnectError::Busy { server }
             }
-            ConnectionError::ConnectionClosed(close) => match alert_of(close.error_code.into()) {
-                Some(alert) if alert::ABOUT_CERTIFICATES.contains(&alert) => ConnectError::RobotCertificate {
+            ConnectionError::ConnectionClosed(close) => match alert::of_code(close.error_code.into()) {
+                Some(alert) if alert::is_about_certificates(alert) => ConnectError::RobotCertificate {
                     server,
                     path: tls.files.certificate.clone(),
                     fault: RobotFault::of(alert, tls.validity),
@@ -367,11 +354,6 @@ impl ServerFault {
     }
 }
 
-/// The TLS alert that QUIC's error code carries (RFC 9001, section 4.8).
-fn alert_of(code: u64) -> Option<u8> {
-    code.checked_sub(0x100).and_then(|alert| u8::try_from(alert).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,7 +371,6 @@ mod tests {
             let said = RobotFault::of(alert, validity).to_string();
             assert!(said.contains(words), "{alert}: {said}");
         }
-        assert_eq!([0xff, 0x100, 0x12d, 0x200].map(alert_of), [None, Some(0), Some(45), None]);
     }
 
     #[test]

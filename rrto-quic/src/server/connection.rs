@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 use super::places::Place;
 use super::registry::{Registry, new_token};
 use super::trust::Trust;
-use super::{Admission, Gate, Path, Session, Shared};
+use super::{Admission, Gate, Path, Session, Shared, unheard};
 use crate::close;
 use crate::coding::{Coder, Coding};
 use crate::credit::write_ahead;
@@ -59,7 +59,7 @@ pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConf
     let accepted = match tokio::time::timeout(HELLO_LIMIT, accept(incoming, config)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
-            info!(%peer, "connection refused: {error}");
+            info!(%peer, "connection refused: {}", unheard::meaning(&error));
             return;
         }
         Err(_) => {
