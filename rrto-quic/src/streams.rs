@@ -24,6 +24,8 @@ pub(crate) enum StreamError {
     ControlClosed,
     #[error("nothing was heard of the server for {0:?}")]
     Silent(Duration),
+    #[error("nothing was heard of the server for {0:?}: {1}")]
+    Unreachable(Duration, String),
     #[error("another connection has taken over")]
     Superseded,
     #[error("a bulk stream ended before its payload did")]

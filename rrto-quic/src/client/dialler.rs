@@ -98,6 +98,15 @@ impl Dialler {
         Some((address, reach.dial(&self.plan).ok()?))
     }
 
+    /// What the network says about the server's silence, if it says anything.
+    pub(super) fn objection(&self) -> impl Future<Output = Option<ConnectError>> + Send + 'static {
+        let (plan, address) = (self.plan.clone(), self.home.address);
+        async move {
+            let objection = plan.system.objection(address).await;
+            plan.objected(address, &objection)
+        }
+    }
+
     /// The session is carried from now on at this address.
     pub(super) fn settle(&mut self, address: SocketAddr) {
         if let Some(at) = self.others.iter().position(|other| other.address == address) {

@@ -79,7 +79,8 @@ impl Reach {
 }
 
 impl Plan {
-    fn objected(&self, address: SocketAddr, objection: &std::io::Error) -> Option<ConnectError> {
+    /// What an objection of the network against datagrams to `address` means.
+    pub(super) fn objected(&self, address: SocketAddr, objection: &std::io::Error) -> Option<ConnectError> {
         let relay = match &self.server {
             ServerAddress::Direct(_) => None,
             ServerAddress::Relayed(relay) => Some(relay),

@@ -102,6 +102,7 @@ async fn run_once(
         config,
         tls: tls.clone(),
         tasks: JoinSet::new(),
+        doubts: JoinSet::new(),
         lines: Vec::new(),
         next_number: 0,
         pulse: Pulse::new(Instant::now()),
@@ -154,6 +155,8 @@ struct Supervisor {
     tls: RobotTls,
     dialler: Dialler,
     tasks: JoinSet<(u64, Result<(), StreamError>)>,
+    /// Ask the network why the server is silent.
+    doubts: JoinSet<()>,
     /// Oldest first.
     lines: Vec<Line>,
     next_number: u64,
@@ -249,6 +252,7 @@ impl Supervisor {
                 if let Some(line) = self.lines.iter().find(|line| line.number == *number) {
                     self.dialler.settle(line.address);
                 }
+                self.forget_doubts();
             }
             self.pulse.update(now, &connection.stats());
             self.heard = self.heard.max(self.pulse.heard());
@@ -284,7 +288,7 @@ impl Supervisor {
         if let Some(since) = self.awaited_since
             && now.duration_since(since.max(self.heard)) >= self.config.silence_timeout
         {
-            return Err(Failure::Stream(StreamError::Silent(self.config.silence_timeout)));
+            return Err(Failure::Stream(self.silent()));
         }
         let is_silent = match &seen.current {
             Some(_) => self.pulse.is_silent(now, self.rtt),
@@ -301,6 +305,7 @@ impl Supervisor {
         if let Some((number, _)) = &seen.current {
             if self.attempts.made > 0 {
                 self.attempts = Attempts::new(now);
+                self.forget_doubts();
             }
             // That something was heard does not say that anything arrives there.
             if seen.answers != self.answers_before {
@@ -312,6 +317,15 @@ impl Supervisor {
             self.probe(now, *number, seen.answers);
         }
         Ok(Some(now + LOOK_EVERY))
+    }
+
+    /// The server has been silent for too long; why, if the network has told.
+    fn silent(&self) -> StreamError {
+        let silence = self.config.silence_timeout;
+        match self.shared.lock().suspicion.take() {
+            Some(why) => StreamError::Unreachable(silence, why.to_string()),
+            None => StreamError::Silent(silence),
+        }
     }
 
     /// Nothing is awaited: the writer says when that changes.
@@ -340,6 +354,11 @@ impl Supervisor {
     fn attempt(&mut self, now: Instant, seen: &Seen) {
         self.attempts.handle_made(now, self.rtt, seen.is_awaited);
         self.answers_before = seen.answers;
+        if self.attempts.made == ATTEMPTS_A_SOCKET {
+            let (objection, shared) = (self.dialler.objection(), self.shared.clone());
+            self.doubts
+                .spawn(async move { objection.await.into_iter().for_each(|error| shared.suspect(error)) });
+        }
         if self.attempts.made.is_multiple_of(ATTEMPTS_A_SOCKET) {
             // Without a new socket the old one goes on.
             let _ = self.dialler.rebind();
@@ -355,6 +374,12 @@ impl Supervisor {
             self.make_room(current, |address| address != home, MOST_ELSEWHERE);
             self.begin(address, |shared, number| path::resume(shared, connecting, number));
         }
+    }
+
+    /// The server was heard: whatever seemed to be wrong is not.
+    fn forget_doubts(&mut self) {
+        self.doubts = JoinSet::new();
+        self.shared.lock().suspicion = None;
     }
 
     /// Gives the oldest attempt up at the addresses that `is_there` means, if as many as there may be are under way.

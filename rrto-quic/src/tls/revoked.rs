@@ -115,7 +115,7 @@ fn read_beside(ca: &Path, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Cred
 fn serial(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").unwrap_or(text).replace(':', "");
     // An odd number of digits lacks a zero in front.
-    let digits = if digits.len() % 2 == 0 { digits } else { format!("0{digits}") };
+    let digits = if digits.len().is_multiple_of(2) { digits } else { format!("0{digits}") };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, _) = digits.as_bytes().as_chunks::<2>();
     let bytes: Option<Vec<u8>> =

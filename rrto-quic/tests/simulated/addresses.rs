@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rrto_core::operator::Operator;
 use rrto_core::wire::Mode;
 use rrto_quic::testing::{Host, Network, simulate};
 use rrto_quic::{AsyncLink, ConnectError, LinkConfig};
@@ -160,4 +161,31 @@ fn a_session_follows_its_server_to_where_the_name_leads() {
             server_moves(network, Duration::from_secs(later), &dead(others)).await;
         });
     }
+}
+
+#[test]
+fn a_server_that_has_ended_is_told_from_one_that_is_out_of_reach() {
+    simulate(8, |network| async move {
+        for has_ended in [true, false] {
+            let host = network.server();
+            let server = Server::start(&host);
+            let config = patient(server.address, Mode::Pipeline);
+            let mut program = Program::start(Arc::new(robot(&network, link())), config).await;
+            program.infer().await;
+            if has_ended {
+                server.kill();
+            } else {
+                host.change_address(None);
+            }
+            let start = Instant::now();
+            assert!(program.link.call(0, Operator::MemGetInfo, None).await.is_err());
+            let why = program.link.lost().unwrap();
+            assert_eq!(why.contains("nothing listens"), has_ended, "{why}");
+            let taken = start.elapsed().as_secs_f64();
+            assert!(
+                (9.9..10.6).contains(&taken),
+                "an objection of the network is no reason to give up: {taken}"
+            );
+        }
+    });
 }
