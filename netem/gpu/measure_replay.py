@@ -347,8 +347,14 @@ def measure_links(groups, quiet, results):
             results["links"].append({"link": link, "model": name, **compare(name, players, LINK_TURNS, quiet)})
 
 
+def floor_ms(link, input_bytes, output_bytes, graph_ms, own_cpu_ms, round_trips=1):
+    """What no eager program gets under that sends its tensors as they are and waits for the device so often: max(input / rate + one
+    CUDA-graph execution, the program's own CPU time) + its round trips + output / rate."""
+    ms = lambda count: count * 8 / (float(link["rate_mbps"]) * 1e3)
+    return max(ms(input_bytes) + graph_ms, own_cpu_ms) + round_trips * float(link["rtt_ms"]) + ms(output_bytes)
+
+
 def add_floors(results):
-    """Floor = max(input / rate + one CUDA-graph execution, the program's own CPU time) + one round trip + output / rate."""
     for result in results["links"]:
         if result["model"] in LINK_PROGRAMS:
             result["bars"] = [bar("outputs that differ", int(not result["same_outputs"]), 0)]
@@ -358,14 +364,11 @@ def add_floors(results):
         if graph_ms is None or local_ms is None:
             results["failures"][f"floor of {result['model']} at {result['link']}"] = "no local time and that of its CUDA graph (part models)"
             continue
-        settings = LINKS[result["link"]]
-        ms = lambda count, rate=float(settings["rate_mbps"]): count * 8 / (rate * 1e3)
         own_ms, local_there_ms = OWN_CPU_MS[result["model"]]
         result["own_cpu_ms"] = own_ms * max(1, local_ms / local_there_ms)
-        busy_ms = max(ms(result["input_bytes"]) + graph_ms, result["own_cpu_ms"])
-        floor_ms = busy_ms + float(settings["rtt_ms"]) + ms(result["output_bytes"])
-        result["floor_ms"] = floor_ms
-        result["replay_to_floor"], result["pipeline_to_floor"] = (ratio(result[f"{k}_ms"], floor_ms) for k in ("replay", "pipeline"))
+        sizes = result["input_bytes"], result["output_bytes"]
+        result["floor_ms"] = floor_ms(LINKS[result["link"]], *sizes, graph_ms, result["own_cpu_ms"])
+        result["replay_to_floor"], result["pipeline_to_floor"] = (ratio(result[f"{k}_ms"], result["floor_ms"]) for k in ("replay", "pipeline"))
         result["bars"] = [
             bar("outputs that differ", int(not result["same_outputs"]), 0),
             bar("replay / floor", result["replay_to_floor"], FLOOR_BAR),

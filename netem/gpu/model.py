@@ -42,11 +42,11 @@ class Workload:
     trains: bool = False
 
 
-def single(model, fresh, device, take_output=lambda output: output):
-    """One model, one tensor in, one out."""
+def single(model, fresh, device, take_output=lambda output: output, **options):
+    """One model, one tensor in, one out; the model is called with `options`."""
 
     def forward(value):
-        return take_output(model(value))
+        return take_output(model(value, **options))
 
     return Workload([model], lambda g: (fresh(g),), lambda value: [forward(value.to(device)).cpu()], forward)
 
@@ -67,9 +67,15 @@ def gpt2_model():
     return GPT2LMHeadModel(GPT2Config()).eval()
 
 
-def gpt2(device):
+def gpt2(device, model=None, **options):
     tokens = lambda generator: torch.randint(0, 50257, (1, 64), generator=generator)
-    return single(gpt2_model(), tokens, device, lambda output: output.logits[:, -1])
+    return single(model or gpt2_model(), tokens, device, lambda output: output.logits[:, -1], **options)
+
+
+def gpt2_uncached(device, model=None):
+    """Without a cache transformers computes on the device whether the tokens are of one text, and waits for that before the first
+    layer (`find_packed_sequence_indices`): this program waits twice in an inference."""
+    return gpt2(device, model, use_cache=False)
 
 
 def gpt2_generate(device):
@@ -151,6 +157,7 @@ MODELS = {
         for name in ("resnet50", "mobilenet_v3_small", "vgg19_bn", "vit_b_16", "convnext_base")
     },
     "gpt2": gpt2,
+    "gpt2_uncached": gpt2_uncached,
     "gpt2_generate": gpt2_generate,
     "faster_rcnn": faster_rcnn,
     "two_models": two_models,
