@@ -240,6 +240,10 @@ fn welcome(
     let shared = Arc::new(Shared::new(id, of, new_token()?, house.limits, house.hot.clone()));
     house.registry.insert(shared.clone());
     let session = Session::new(shared.clone(), house.registry.clone());
+    // The list may have been replaced since it was asked, and its sessions ended before this one was among them.
+    if house.trust.is_revoked(connection) {
+        return Err(Refusal::Revoked);
+    }
     house
         .system
         .start(format!("rrto-session-{id}"), Box::new(move || run(session)))
