@@ -300,12 +300,13 @@ impl ConnectError {
             ConnectError::System(_) => 0,
             ConnectError::NoRoute { .. } | ConnectError::Unresolved { .. } => 1,
             ConnectError::Timeout { .. } | ConnectError::Relay(RelayError::Silent { .. }) => 2,
-            ConnectError::Closed { .. } | ConnectError::Relay(RelayError::Closed { .. }) => 3,
+            ConnectError::Closed { .. }
+            | ConnectError::NoWelcome { .. }
+            | ConnectError::Relay(RelayError::Closed { .. }) => 3,
             ConnectError::Busy { .. } | ConnectError::Relay(_) => 4,
             ConnectError::Stranger { .. } => 5,
             ConnectError::Address { .. }
             | ConnectError::Credentials(_)
-            | ConnectError::NoWelcome { .. }
             | ConnectError::ServerCertificate { .. }
             | ConnectError::RobotCertificate { .. }
             | ConnectError::Refused { .. } => 6,
@@ -379,17 +380,17 @@ mod tests {
         let address = ([10, 0, 0, 1], 1).into();
         let closed = || ConnectError::Closed { server: server(), address };
         let silent = || ConnectError::Timeout { server: server() };
+        let unwelcome = || ConnectError::NoWelcome { server: server() };
+        let busy = || ConnectError::Busy { server: server() };
         let away = || ConnectError::NoRoute { server: server(), address };
         for (one, other, told) in [
             (silent(), Some(closed()), closed()),
             (closed(), Some(silent()), closed()),
             (away(), Some(silent()), silent()),
             (away(), None, away()),
-            (
-                ConnectError::Busy { server: server() },
-                Some(closed()),
-                ConnectError::Busy { server: server() },
-            ),
+            (busy(), Some(closed()), busy()),
+            (busy(), Some(unwelcome()), busy()),
+            (silent(), Some(unwelcome()), unwelcome()),
         ] {
             assert_eq!(one.or(other).to_string(), told.to_string());
         }

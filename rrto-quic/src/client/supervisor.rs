@@ -96,7 +96,8 @@ async fn run_once(
     let connected = timeout_at(deadline, Dialler::connect(shared, &config, tls, system)).await;
     let connected = connected.unwrap_or(Err(ConnectError::Timeout { server: server.clone() }));
     let (dialler, connection) = connected.map_err(Failure::Connect)?;
-    shared.suspect(ConnectError::NoWelcome { server });
+    // Whatever seemed to be wrong before is not: the server is there.
+    shared.lock().suspicion = Some(ConnectError::NoWelcome { server });
     let mut supervisor = Supervisor {
         shared: shared.clone(),
         config,
