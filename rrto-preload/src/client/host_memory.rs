@@ -8,11 +8,12 @@
 //! cannot be mapped. A kernel that is given the host address all the same fails with ILLEGAL_ADDRESS, because no memory
 //! of the device is where the program has its own (`marshal`'s reservations see to that): nothing reads zeros silently.
 //!
-//! The one exception is cuBLAS. At its start it maps 4 bytes, and where it is refused their address there is no cuBLAS.
-//! These few bytes get a stand-in: device memory of the same size, zero at first like the host's, never copied. That
-//! is right as long as no kernel's word has to reach cuBLAS, or the other way, through them, and so it has been in all that was
-//! compared with the same program on the same GPU to the bit. Nobody else gets one, however small: a program's flag that
-//! never changes would be a lie.
+//! The one exception is cuBLAS, told by who calls. At its start it maps 4 bytes and asks for their device address, before it
+//! has done anything for the program. These few bytes get a stand-in: device memory of the same size, zero at first like
+//! the host's, never copied. That is right as long as no kernel's word has to reach cuBLAS through them, or the other way,
+//! and so it has been in all that was compared with the same program on the same GPU to the bit. Nobody else gets one,
+//! however small: a program's flag that never changes would be a lie. (cuBLAS linked into a program statically is the
+//! program, and is refused.)
 
 use rrto_core::api::CuResult;
 use rrto_core::operator::Handle;

@@ -299,6 +299,27 @@ fn images_that_cannot_run_are_refused_as_the_driver_does() {
 }
 
 #[test]
+fn who_uses_a_library_that_is_none_learns_why() {
+    let (library, image) = (Handle(50), Handle(99));
+    let mut session = Session::new();
+    for (content, error) in [
+        (&b"\x7fELF and some machine code"[..], CuResult::NO_BINARY_FOR_GPU),
+        (b".version 8.0\n.visible .entry k() { nonsense; }", CuResult::INVALID_PTX),
+    ] {
+        session.call(Operator::ImageAppend { image, bytes: content.len() as u64 }, Some(content)).unwrap();
+        assert_eq!(session.now(Operator::LibraryLoad { library, image }), Ok(Value::None));
+        for _ in 0..2 {
+            let get = Operator::LibraryGetKernel { library, name: "k".into(), function: Handle(60) };
+            assert_eq!(session.now(get), Err(error));
+            assert_eq!(session.now(Operator::LibraryKernels { library }), Err(error));
+            assert_eq!(session.now(Operator::LibraryGetModule { library, module: Handle(51) }), Err(error));
+        }
+        assert_eq!(session.now(Operator::LibraryUnload { library }), Ok(Value::None));
+        assert_eq!(session.now(Operator::LibraryKernels { library }), Err(CuResult::INVALID_HANDLE));
+    }
+}
+
+#[test]
 fn libraries_have_kernels_modules_and_variables() {
     let (library, module) = (Handle(50), Handle(51));
     let mut session = Session::new();
