@@ -75,8 +75,11 @@ impl Call<'_> {
         }
         if let Err(error) = self.check_device(dst, bytes) {
             // Pinned memory is a device address too, with unified addressing.
-            let to = if self.is_pinned(dst, bytes) { HostAddress::of(dst)? } else { return Err(error) };
-            return self.copy_host(to, from, bytes, stream);
+            return if self.is_pinned(dst, bytes) {
+                self.copy_unified(dst, from.address() as u64, bytes, stream, until)
+            } else {
+                Err(error)
+            };
         }
         if self.is_device(from.address() as u64) {
             return self.copy_device(dst, from.address() as u64, bytes, stream);
@@ -110,8 +113,11 @@ impl Call<'_> {
             return Ok(());
         }
         if let Err(error) = self.check_device(src, bytes) {
-            let from = if self.is_pinned(src, bytes) { HostAddress::of(src)? } else { return Err(error) };
-            return self.copy_host(to, from, bytes, stream);
+            return if self.is_pinned(src, bytes) {
+                self.copy_unified(to.address() as u64, src, bytes, stream, until)
+            } else {
+                Err(error)
+            };
         }
         if self.is_device(to.address() as u64) {
             return self.copy_device(to.address() as u64, src, bytes, stream);
@@ -180,17 +186,14 @@ impl Call<'_> {
         if bytes == 0 {
             return Ok(());
         }
-        let device = |address| self.check_device(address, bytes);
-        match (device(dst), device(src)) {
-            (Ok(()), Ok(())) => {}
-            (Ok(()), Err(_)) if self.is_pinned(src, bytes) => {
-                return self.copy_in(dst, HostAddress::of(src)?, bytes, stream, Until::Done);
-            }
-            (Err(_), Ok(())) if self.is_pinned(dst, bytes) => {
-                return self.copy_out(HostAddress::of(dst)?, src, bytes, stream, Until::Queued);
-            }
-            (Err(_), Err(_)) if self.is_pinned(dst, bytes) && self.is_pinned(src, bytes) => {
-                return self.copy_host(HostAddress::of(dst)?, HostAddress::of(src)?, bytes, stream);
+        let is_known = |address| self.client.memory.holds(address, bytes);
+        match (is_known(dst), is_known(src)) {
+            (true, true) => {}
+            // Pinned memory is a device address too, with unified addressing.
+            (is_dst, is_src)
+                if (is_dst || self.is_pinned(dst, bytes)) && (is_src || self.is_pinned(src, bytes)) =>
+            {
+                return self.copy_unified(dst, src, bytes, stream, Until::Done);
             }
             _ => return Err(CuResult::INVALID_VALUE),
         }

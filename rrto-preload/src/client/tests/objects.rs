@@ -241,6 +241,23 @@ fn pinned_memory_is_copied_and_filled_where_it_is() {
     recorder.answer(Ok(Value::Address(NOWHERE + 0xb000)));
     let device = call.allocate(256).unwrap();
     recorder.sent();
+    // Whatever the direction is called, the addresses say where the bytes are.
+    call.copy_in(to, HostAddress::of(device).unwrap(), 16, Handle::LEGACY_STREAM, Until::Done).unwrap();
+    call.copy_device(to, device, 16, Handle::LEGACY_STREAM).unwrap();
+    assert!(
+        recorder
+            .operators()
+            .iter()
+            .all(|operator| matches!(operator, Operator::CopyOut { src, .. } if *src == device))
+    );
+    call.copy_out(HostAddress::of(device).unwrap(), from, 16, Handle::LEGACY_STREAM, Until::Done).unwrap();
+    call.copy_device(device, from, 16, Handle::LEGACY_STREAM).unwrap();
+    assert!(
+        recorder
+            .operators()
+            .iter()
+            .all(|operator| matches!(operator, Operator::CopyIn { dst, .. } if *dst == device))
+    );
     assert_eq!(
         call.copy_rows(Rows { dst: device, ..rows }, Handle::LEGACY_STREAM, Until::Done),
         Err(CuResult::NOT_SUPPORTED)
