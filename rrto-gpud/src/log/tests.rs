@@ -59,7 +59,7 @@ fn every_line_is_written_or_counted_and_none_is_mixed_with_another() {
         // A line is whole, but for its line break, and counts as lost.
         assert!((LINES..=LINES + lost).contains(&(whole + lost)), "seed {seed}: {whole} + {lost}");
         for line in text.lines() {
-            assert_eq!(line.matches("<line").count() <= 1, true, "seed {seed}: {line}");
+            assert!(line.matches("<line").count() <= 1, "seed {seed}: {line}");
         }
         assert!(text.contains("lines of this log could not be written"), "seed {seed}");
     }
