@@ -9,7 +9,7 @@
 //! and the next line that can be written says how many were ([`LOG_LOST`]). A worker writes by itself instead: it gives up what it
 //! does not need before it takes anything from its program, and a thread from before would keep it.
 //!
-//! Lines that others cause are limited in rate and summed up: see [`limiter`].
+//! Lines that others cause are limited in rate and summed up: see `limiter`.
 
 mod limiter;
 mod writer;
