@@ -94,7 +94,7 @@ def main():
     arguments.results.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, open(arguments.results / "programs.log", "w") as log:
         bench = Bench(arguments.bin.resolve(), pathlib.Path(scratch), log, arguments.budget_s)
-        with bench.server("--max-sessions", "64") as address, concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
+        with bench.server("--max-sessions", "64", "--sessions-per-robot", "64") as address, concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
             running = {name: pool.submit(compare, bench, address, name, arguments.modes) for name in arguments.only}
             for name, future in running.items():
                 with section(results, name):

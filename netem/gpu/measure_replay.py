@@ -388,7 +388,7 @@ def run_tests(bench, commands, results):
 
 
 def measure(bench, wanted, models, programs, tests, identity_runs, processes, quiet, results):
-    with bench.server("--max-sessions", MOST_SESSIONS) as address, contextlib.ExitStack() as behind_links:
+    with bench.server("--max-sessions", MOST_SESSIONS, "--sessions-per-robot", MOST_SESSIONS) as address, contextlib.ExitStack() as behind_links:
         # They load while the models are compared bit by bit.
         groups = start_links(bench, behind_links, address, results) if wanted("links") else {}
         if wanted("identity"):

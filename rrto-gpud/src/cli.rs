@@ -85,6 +85,11 @@ pub struct Args {
           value_parser = clap::value_parser!(u32).range(1..=MOST_SESSIONS))]
     pub max_sessions: u32,
 
+    /// How many programs of one robot may be connected at a time [default: what there is, but for the last quarter of
+    /// --max-sessions, which is for robots that have none]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_SESSIONS))]
+    pub sessions_per_robot: Option<u32>,
+
     /// Device memory that one program may have, such as 4GiB or 500MB [default: all there is]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     pub session_memory: Option<u64>,

@@ -14,7 +14,7 @@ use rrto_quic::{Coding, Listener, Reloader, ServeConfig, ServeError};
 use crate::cli::Args;
 use crate::device::{Device, Limits};
 use crate::expiry;
-use crate::gate::Gate;
+use crate::gate::{Gate, Quota};
 use crate::metrics;
 
 /// Connections beyond two a session, which a robot has when it roams, so that a client of a full server is told so instead of
@@ -91,7 +91,8 @@ impl Daemon {
         };
         let listener = listener.with_drain(args.drain);
         expiry::watch(args.credentials());
-        let gate = Arc::new(Gate::new(Arc::clone(&device), limits, args.max_sessions));
+        let quota = Quota { sessions: args.max_sessions, of_a_robot: args.sessions_per_robot };
+        let gate = Arc::new(Gate::new(Arc::clone(&device), limits, quota));
         Ok(Daemon { listener, device, gate })
     }
 

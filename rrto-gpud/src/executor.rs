@@ -11,11 +11,13 @@ pub(crate) mod fake;
 mod footprint;
 pub(crate) mod pace;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rrto_core::api::CuResult;
 use rrto_core::engine::{Payload, Ready, Work};
-use rrto_core::operator::{Outcome, Value};
+use rrto_core::operator::{Operator, Outcome, Value};
 use rrto_quic::{Next, Session, Staging};
 
 use crate::device::{Context, Progress};
@@ -43,6 +45,10 @@ pub trait Calls {
     fn next(&self, wait: Duration) -> Next;
     /// Payloads are to be put there as they arrive.
     fn stage_in(&self, _staging: Arc<dyn Staging>) {}
+    /// Frees what a dead program of the same robot holds, if there is one, and waits for that; whether anything was freed.
+    fn make_room(&self) -> bool {
+        false
+    }
     /// Why the session is over, if it is.
     fn over(&self) -> Option<String>;
     /// Whether it is to end now that it has had nothing to do for so long.
@@ -62,6 +68,10 @@ impl Calls for Session {
 
     fn stage_in(&self, staging: Arc<dyn Staging>) {
         Session::stage_in(self, staging);
+    }
+
+    fn make_room(&self) -> bool {
+        Session::make_room(self)
     }
 
     fn over(&self) -> Option<String> {
@@ -88,6 +98,7 @@ pub fn run(calls: &impl Calls, context: &mut dyn Context, meter: &mut SessionMet
         context,
         meter,
         footprint: Footprint::default(),
+        allocations: HashMap::new(),
         finished: Vec::new(),
         is_near_end: false,
     };
@@ -132,6 +143,8 @@ struct Executor<'a, C> {
     context: &'a mut dyn Context,
     meter: &'a mut SessionMeter,
     footprint: Footprint,
+    /// Allocations whose outcome is still to come.
+    allocations: HashMap<u64, Operator>,
     /// Kept between polls so that they do not allocate.
     finished: Vec<(u64, Outcome)>,
     /// The latest span says that an inference is about to end.
@@ -167,6 +180,9 @@ impl<C: Calls> Executor<'_, C> {
         self.meter.count_operator(&operator, bytes);
         self.is_near_end &= !operator.needs_answer();
         self.footprint.handle_issued(number, &operator);
+        if matches!(operator, Operator::MemAlloc { .. } | Operator::MemAllocPitch { .. }) {
+            self.allocations.insert(number, operator.clone());
+        }
         let started = Instant::now();
         let progress = self.context.execute(number, operator, payload);
         self.meter.record_execution(started.elapsed());
@@ -191,7 +207,22 @@ impl<C: Calls> Executor<'_, C> {
         any
     }
 
-    fn finish(&mut self, number: u64, outcome: Outcome) {
+    /// An allocation for which there is no memory is tried again when there is more, as a program's local successor would find
+    /// it: a program that is started anew must not fail because of what its dead predecessor still holds.
+    fn finish(&mut self, number: u64, mut outcome: Outcome) {
+        if !self.allocations.is_empty()
+            && let Some(operator) = self.allocations.remove(&number)
+        {
+            while outcome == Err(CuResult::OUT_OF_MEMORY) && self.calls.make_room() {
+                match self.context.execute(number, operator.clone(), None) {
+                    Progress::Done(again) => outcome = again,
+                    Progress::Pending => {
+                        self.allocations.insert(number, operator);
+                        return;
+                    }
+                }
+            }
+        }
         match &outcome {
             Ok(Value::Payload(bytes)) => self.meter.count_payload_down(bytes.len() as u64),
             Ok(_) => {}

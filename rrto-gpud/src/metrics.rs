@@ -37,6 +37,7 @@ define_metrics! {
     DRAINING = describe_gauge "rrto_draining", Count, "1 from when the server is to end: it takes no new sessions.";
     SESSIONS_ADMITTED = describe_counter "rrto_sessions_admitted_total", Count, "Sessions that were admitted.";
     SESSIONS_REFUSED = describe_counter "rrto_sessions_refused_total", Count, "Sessions refused because the server was full.";
+    ADMISSIONS = describe_counter "rrto_admissions_total" {"event"}, Count, "What the server did for room for those who are there or come: asked for an address to be shown, found all places taken, had a handshake, a connection or a session give way, or ended a session whose program is gone.";
     SESSION_PANICS = describe_counter "rrto_session_panics_total", Count, "Sessions that ended by a bug in the server.";
     OPERATORS = describe_counter "rrto_operators_total" {"kind"}, Count, "Operators issued.";
     ERRORS = describe_counter "rrto_operator_errors_total" {"result"}, Count, "Operators that answered an error; not ready is an answer.";

@@ -73,9 +73,13 @@ pub fn execute(calls: &impl Calls, device: &dyn Device, limits: Limits) -> Endin
 /// # Errors
 /// The message of a panic.
 fn execute_on(calls: &impl Calls, device: &dyn Device, limits: Limits) -> Result<Ending, String> {
-    let mut context = match isolated(|| device.open(limits))? {
-        Ok(context) => context,
-        Err(error) => return Ok(Ending::Device(error)),
+    let mut context = loop {
+        match isolated(|| device.open(limits))? {
+            Ok(context) => break context,
+            // A dead program of the same robot may hold what is missing.
+            Err(_) if calls.make_room() => {}
+            Err(error) => return Ok(Ending::Device(error)),
+        }
     };
     if let Some(staging) = context.staging() {
         calls.stage_in(staging);

@@ -31,6 +31,7 @@ mod credit;
 mod hot;
 mod names;
 pub mod relay;
+mod reports;
 mod routes;
 mod secret;
 mod server;
@@ -52,9 +53,10 @@ pub use client::{
 pub use coding::{Coding, UnknownCoding};
 pub use congestion::{Congestion, UnknownCongestion};
 pub use names::resolve;
+pub use reports::ClosedPorts;
 pub use routes::Routes;
 pub use server::{
-    Admission, Gate, Listener, Next, Reloader, ServeConfig, ServeError, Session, SessionStatistics,
+    Admission, Counted, Gate, Listener, Next, Reloader, ServeConfig, ServeError, Session, SessionStatistics,
 };
 pub use source::source_of;
 pub use staging::{Place, Staging};

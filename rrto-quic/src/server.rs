@@ -4,6 +4,7 @@
 mod asynchronous;
 mod connection;
 mod listener;
+mod look;
 mod places;
 mod registry;
 mod trust;
@@ -96,6 +97,23 @@ pub struct Admission {
     pub run: Box<dyn FnOnce(Session) + Send>,
 }
 
+/// What a listener has done to have room for those who are there, or come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counted {
+    /// A client had to show that it gets what is sent to its address.
+    AddressAsked,
+    /// A connection was refused: robots have all places.
+    Full,
+    /// A handshake gave way to another one.
+    HandshakeGaveWay,
+    /// A robot's oldest connection gave way to a newer one of that robot.
+    ConnectionGaveWay,
+    /// A session without a connection gave way to a newer one of its robot.
+    SessionGaveWay,
+    /// A session is over because its program's host says that it is gone.
+    ProgramGone,
+}
+
 /// Decides about clients.
 pub trait Gate: Send + Sync + 'static {
     /// Takes a client in or turns it away. `robot` is the common name of its certificate, which the authority signed.
@@ -103,6 +121,11 @@ pub trait Gate: Send + Sync + 'static {
     /// # Errors
     /// What the client is told.
     fn admit(&self, robot: &str, peer: SocketAddr, hello: &Hello) -> Result<Admission, Refusal>;
+
+    /// Is told what happens, for metrics.
+    fn count(&self, what: Counted) {
+        let _ = what;
+    }
 }
 
 /// What an executor does next.
@@ -145,6 +168,10 @@ struct Path {
     connection: Connection,
     /// The handshake is over: it is the client's.
     is_confirmed: bool,
+    /// How often its host has said that nobody is there.
+    reports: u64,
+    /// Because of that, somebody looks whether the client is there.
+    is_looked_at: bool,
     writer_idle: bool,
     /// The writer has something to send.
     transmit: Arc<Notify>,
@@ -244,6 +271,12 @@ impl Shared {
         self.announce_arrival();
     }
 
+    /// Whether nothing of it is left to be done but to free what it holds.
+    fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.over.is_some() || state.engine.is_finished() || state.engine.is_ended()
+    }
+
     /// Whether it has been without a connection ever since it was for the `time`th time.
     fn is_waiting(&self, time: u64) -> bool {
         let state = self.lock();
@@ -340,6 +373,12 @@ impl Session {
             }
             // Looks at the engine again even after a timeout: something may have arrived just then.
         }
+    }
+
+    /// Frees what another session of the same robot holds that has no connection, if there is one, and waits for that, some
+    /// seconds at most; whether anything was freed. For an executor that finds the device full.
+    pub fn make_room(&self) -> bool {
+        self.registry.make_room_blocking(&self.shared.robot, &self.shared.token)
     }
 
     /// Why it is over, if it is.

@@ -12,6 +12,7 @@ use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use rustix::net::sockopt;
 
 use crate::names;
+use crate::reports::{self, ClosedPorts};
 use crate::routes::Routes;
 
 /// Bursts of a Wi-Fi aggregate overrun the system's default buffers on small boards. The system may give less.
@@ -38,6 +39,14 @@ pub trait System: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The system's.
     fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+
+    /// The same, and what hosts report of what was sent from it. Without such reports, unless the system has them.
+    ///
+    /// # Errors
+    /// The system's.
+    fn bind_watched(&self, address: SocketAddr) -> io::Result<(Arc<dyn AsyncUdpSocket>, ClosedPorts)> {
+        Ok((self.bind(address)?, ClosedPorts::none()))
+    }
 
     /// Time and tasks for quinn.
     fn runtime(&self) -> Arc<dyn Runtime>;
@@ -96,12 +105,13 @@ pub(crate) struct OperatingSystem;
 
 impl System for OperatingSystem {
     fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let socket = UdpSocket::bind(address)?;
-        let options = socket2::SockRef::from(&socket);
-        // Best effort: the system caps both, and a small buffer only costs speed.
-        let _ = options.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-        let _ = options.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-        TokioRuntime.wrap_udp_socket(socket)
+        TokioRuntime.wrap_udp_socket(bound(address)?)
+    }
+
+    fn bind_watched(&self, address: SocketAddr) -> io::Result<(Arc<dyn AsyncUdpSocket>, ClosedPorts)> {
+        let socket = bound(address)?;
+        socket.set_nonblocking(true)?;
+        reports::watched(socket)
     }
 
     fn runtime(&self) -> Arc<dyn Runtime> {
@@ -153,6 +163,16 @@ async fn object(peer: SocketAddr) -> io::Result<Infallible> {
             again.await;
         }
     }
+}
+
+/// A socket at `address`.
+fn bound(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    let options = socket2::SockRef::from(&socket);
+    // Best effort: the system caps both, and a small buffer only costs speed.
+    let _ = options.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = options.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    Ok(socket)
 }
 
 /// A socket for which the system has chosen the way to `peer`. Nothing is sent.

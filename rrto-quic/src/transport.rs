@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{
-    AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
-    TransportConfig, VarInt,
+    AckFrequencyConfig, AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
+    ServerConfig, TransportConfig, VarInt,
 };
 use rrto_core::operator::MAX_PAYLOAD_BYTES;
 
@@ -21,7 +21,7 @@ const INITIAL_RTT: Duration = Duration::from_millis(30);
 
 /// What one side may have received and not read: all that the other may have on its way, and half as much again, because
 /// the window is opened in steps. Bounds the preload library's memory too.
-const RECEIVE_WINDOW_BYTES: u32 = 8 << 20;
+pub(crate) const RECEIVE_WINDOW_BYTES: u32 = 8 << 20;
 
 /// One payload fits, so that a sender never waits for a window update in its middle.
 const STREAM_WINDOW_BYTES: u32 = MAX_PAYLOAD_BYTES as u32 + (64 << 10);
@@ -100,11 +100,20 @@ pub(crate) fn endpoint(
     address: SocketAddr,
     server: Option<ServerConfig>,
 ) -> io::Result<Endpoint> {
+    endpoint_on(system, system.bind(address)?, server)
+}
+
+/// The same on a socket that is bound already.
+pub(crate) fn endpoint_on(
+    system: &dyn System,
+    socket: Arc<dyn AsyncUdpSocket>,
+    server: Option<ServerConfig>,
+) -> io::Result<Endpoint> {
     let mut config = EndpointConfig::default();
     config.rng_seed(system.seed());
     // It refuses only what is shorter than any datagram may be.
     let _ = config.max_udp_payload_size(MAX_DATAGRAM_BYTES);
-    Endpoint::new_with_abstract_socket(config, server, system.bind(address)?, system.runtime())
+    Endpoint::new_with_abstract_socket(config, server, socket, system.runtime())
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use crate::operator::{
 };
 
 /// The protocol's version; a change of any message's meaning raises it.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The longest frame, bytes: room for the names of a large library's kernels, far above any launch.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
@@ -170,6 +170,21 @@ pub enum Refusal {
     /// The server takes no new sessions, and waits for those that it has.
     #[error("the server is shutting down: try again when it has been started anew")]
     Ending,
+    /// The robot has as many sessions as one may have.
+    #[error(
+        "this robot has {sessions} sessions, and the server keeps its last places for robots that have none: end one of its programs, or raise rrto-gpud --sessions-per-robot"
+    )]
+    Share {
+        /// The robot's.
+        sessions: u32,
+    },
+}
+
+impl Refusal {
+    /// Whether it is for lack of room, which others may make.
+    pub fn is_for_room(&self) -> bool {
+        matches!(self, Refusal::Full { .. } | Refusal::Share { .. })
+    }
 }
 
 /// Everything that a client sends on the control stream.

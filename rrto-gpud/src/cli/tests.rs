@@ -44,7 +44,7 @@ fn a_short_line_is_enough() {
 
 #[test]
 fn everything_can_be_given() {
-    let line = "--device cuda --gpu 2 --in-process --listen [::1]:99 --certs c --max-sessions 3 --session-memory 4GiB \
+    let line = "--device cuda --gpu 2 --in-process --listen [::1]:99 --certs c --max-sessions 3 --sessions-per-robot 2 --session-memory 4GiB \
                 --session-idle 1.5 --grace 60 --drain 5 --congestion cubic --relay relay://r:1/a --metrics 9464 --log-level debug";
     let expected = Args {
         device: DeviceKind::Cuda,
@@ -54,6 +54,7 @@ fn everything_can_be_given() {
         certs: "c".into(),
         relay: Some("relay://r:1/a".parse().unwrap()),
         max_sessions: 3,
+        sessions_per_robot: Some(2),
         session_memory: Some(4 << 30),
         session_idle: Duration::from_millis(1500),
         grace: Duration::from_secs(60),
@@ -110,6 +111,7 @@ fn mistakes_are_told() {
         ("--certs c --device gpu", InvalidValue),
         ("--certs c --max-sessions 0", ValueValidation),
         ("--certs c --max-sessions 1025", ValueValidation),
+        ("--certs c --sessions-per-robot 0", ValueValidation),
         ("--certs c --session-memory 4XB", ValueValidation),
         ("--certs c --session-idle 0", ValueValidation),
         ("--certs c --session-idle nan", ValueValidation),

@@ -29,6 +29,11 @@ pub(crate) fn answers(bytes: u64) -> Operator {
 /// Fails with `CUDA_ERROR_INVALID_VALUE`.
 pub(crate) const FAILS: Operator = Operator::MemFree { address: 0xbad };
 
+/// There is no memory for it so many times.
+pub(crate) fn allocates_after(failures: u64) -> Operator {
+    Operator::MemAlloc { bytes: failures }
+}
+
 /// Panics.
 pub(crate) const PANICS: Operator = Operator::MemGetInfo;
 
@@ -68,6 +73,7 @@ pub(crate) struct FakeContext {
     pub(crate) polls: u64,
     /// Numbers pending, and the poll at which they complete.
     pending: Vec<(u64, u64)>,
+    allocations: u64,
     panics_on_drop: bool,
     open: Arc<AtomicU32>,
 }
@@ -85,6 +91,11 @@ impl Context for FakeContext {
                 Progress::Done(Ok(Value::Payload(Bytes::from(vec![0; bytes as usize]))))
             }
             FAILS => Progress::Done(Err(CuResult::INVALID_VALUE)),
+            Operator::MemAlloc { bytes: too_early } => {
+                self.allocations += 1;
+                let has_memory = self.allocations > too_early;
+                Progress::Done(if has_memory { Ok(Value::None) } else { Err(CuResult::OUT_OF_MEMORY) })
+            }
             _ => Progress::Done(Ok(Value::None)),
         }
     }
@@ -113,6 +124,8 @@ impl Drop for FakeContext {
 #[derive(Default)]
 pub(crate) struct Script {
     left: RefCell<VecDeque<Operator>>,
+    /// Dead programs of the same robot that hold something.
+    pub(crate) dead: RefCell<u32>,
     given: RefCell<u64>,
     /// Outcomes, in the order in which they came.
     pub(crate) finished: RefCell<Vec<(u64, Outcome)>>,
@@ -133,6 +146,13 @@ impl Script {
 }
 
 impl Calls for Script {
+    fn make_room(&self) -> bool {
+        let mut dead = self.dead.borrow_mut();
+        let had_some = *dead > 0;
+        *dead = dead.saturating_sub(1);
+        had_some
+    }
+
     fn next(&self, wait: Duration) -> Next {
         self.waits.borrow_mut().push(wait);
         let mut given = self.given.borrow_mut();

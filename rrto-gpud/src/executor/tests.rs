@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rrto_core::api::CuResult;
 use rrto_core::operator::{Operator, Value};
 
-use super::fake::{FAILS, FakeContext, Script, answers, completes_after};
+use super::fake::{FAILS, FakeContext, Script, allocates_after, answers, completes_after};
 use super::*;
 
 fn run_script(operators: impl IntoIterator<Item = Operator>) -> (Script, FakeContext) {
@@ -30,6 +30,20 @@ fn an_error_is_an_outcome_like_any_other() {
     assert_eq!(context.executed, [1, 2, 3]);
     let failed = Err(CuResult::INVALID_VALUE);
     assert_eq!(*script.finished.borrow(), [(1, failed.clone()), (3, failed), (2, Ok(Value::None))]);
+}
+
+#[test]
+fn an_allocation_waits_for_the_memory_of_the_dead() {
+    for (failures, dead, outcome) in
+        [(2, 3, Ok(Value::None)), (2, 2, Ok(Value::None)), (2, 1, Err(CuResult::OUT_OF_MEMORY))]
+    {
+        let script = Script::new([allocates_after(failures), answers(1)]);
+        *script.dead.borrow_mut() = dead;
+        let mut context = FakeContext::default();
+        run(&script, &mut context, &mut SessionMeter::new());
+        assert_eq!(script.finished.borrow()[0], (1, outcome));
+        assert_eq!(*script.dead.borrow(), dead.saturating_sub(failures as u32));
+    }
 }
 
 #[test]

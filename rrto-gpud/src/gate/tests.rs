@@ -8,11 +8,19 @@ use super::*;
 fn gate(total_bytes: u64, memory_bytes: u64, max_sessions: u32) -> Gate {
     let limits = Limits { memory_bytes, ..Limits::default() };
     let info = DeviceInfo { total_bytes, ..DeviceInfo::default() };
-    Gate::new(Arc::new(FakeDevice { info, ..FakeDevice::default() }), limits, max_sessions)
+    Gate::new(
+        Arc::new(FakeDevice { info, ..FakeDevice::default() }),
+        limits,
+        Quota { sessions: max_sessions, of_a_robot: Some(max_sessions) },
+    )
 }
 
 fn admit(gate: &Gate) -> Result<Admission, Refusal> {
-    gate.admit("robot", ([127, 0, 0, 1], 1).into(), &Hello::new(Mode::Pipeline, "program"))
+    admit_robot(gate, "robot")
+}
+
+fn admit_robot(gate: &Gate, robot: &str) -> Result<Admission, Refusal> {
+    gate.admit(robot, ([127, 0, 0, 1], 1).into(), &Hello::new(Mode::Pipeline, "program"))
 }
 
 #[test]
@@ -50,4 +58,45 @@ fn a_session_sees_the_memory_that_it_may_have() {
         let welcome = admit(&gate(total, limit, 1)).ok().map(|admission| admission.welcome);
         assert_eq!(welcome.map(|w| (w.session, w.device.total_bytes)), Some((0, seen)));
     }
+}
+
+/// How many sessions a robot gets that asks for as many as it can, beside one each of `others`.
+fn greed(sessions: u32, of_a_robot: Option<u32>, others: u32) -> u32 {
+    let device = Arc::new(FakeDevice::default());
+    let gate = Gate::new(device, Limits::default(), Quota { sessions, of_a_robot });
+    let _others: Vec<_> = (0..others).map(|other| admit_robot(&gate, &format!("other {other}"))).collect();
+    let mut taken = Vec::new();
+    loop {
+        match admit_robot(&gate, "greedy") {
+            Ok(admission) => taken.push(admission),
+            Err(Refusal::Full { .. } | Refusal::Share { .. }) => return taken.len() as u32,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn no_robot_takes_the_last_places_from_one_that_has_none() {
+    for sessions in 1..70 {
+        for others in 0..sessions {
+            let greedy = greed(sessions, None, others);
+            assert!((1..=sessions - others).contains(&greedy), "{sessions}: {greedy} beside {others}");
+            if sessions > 1 && others == 0 {
+                assert!(greedy < sessions, "{sessions}: {greedy}");
+            }
+        }
+    }
+    assert_eq!((greed(16, None, 0), greed(16, None, 3), greed(16, None, 14)), (12, 9, 1));
+    assert_eq!((greed(16, Some(3), 0), greed(16, Some(16), 0), greed(16, Some(16), 15)), (3, 16, 1));
+}
+
+#[test]
+fn a_robots_place_is_its_own_again() {
+    let device = Arc::new(FakeDevice::default());
+    let gate = Gate::new(device, Limits::default(), Quota { sessions: 8, of_a_robot: Some(1) });
+    let first = admit_robot(&gate, "one");
+    assert!(first.is_ok() && admit_robot(&gate, "other").is_ok());
+    assert_eq!(admit_robot(&gate, "one").err(), Some(Refusal::Share { sessions: 1 }));
+    drop(first);
+    assert!(admit_robot(&gate, "one").is_ok());
 }

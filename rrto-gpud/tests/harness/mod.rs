@@ -13,7 +13,7 @@ use rrto_core::operator::{Handle, Operator, Outcome, Value};
 use rrto_core::wire::Mode;
 use rrto_gpud::device::Limits;
 use rrto_gpud::device::cpu::CpuDevice;
-use rrto_gpud::gate::Gate;
+use rrto_gpud::gate::{Gate, Quota};
 use rrto_quic::{
     Coding, Congestion, ConnectError, Credentials, Link, LinkConfig, Listener, ProgramMemory, ServeConfig,
     ServeError, Submission,
@@ -84,7 +84,9 @@ impl Server {
         })
         .unwrap();
         let address = listener.local_addr();
-        let gate = Arc::new(Gate::new(Arc::new(CpuDevice::new().unwrap()), limits, max_sessions));
+        // There is one robot.
+        let quota = Quota { sessions: max_sessions, of_a_robot: Some(max_sessions) };
+        let gate = Arc::new(Gate::new(Arc::new(CpuDevice::new().unwrap()), limits, quota));
         runtime.spawn(listener.serve(Arc::clone(&gate) as Arc<dyn rrto_quic::Gate>, std::future::pending()));
         drop(_inside);
         Server { gate, address, certificates, _runtime: runtime }

@@ -247,8 +247,8 @@ impl ConnectError {
                 }
                 _ => stranger(server, &error.to_string()),
             },
-            // Not "never" but "not now" (RFC 9000, section 20.1), and not authenticated, so nothing to rely on. The second is what a
-            // server says that gives up a handshake for another one.
+            // Not "never" but "not now" (RFC 9000, section 20.1), and not authenticated, so nothing to rely on. The second, or a
+            // close without a word, is what a server says that gives up a handshake for another one.
             ConnectionError::ConnectionClosed(close)
                 if [TransportErrorCode::CONNECTION_REFUSED, TransportErrorCode::APPLICATION_ERROR]
                     .contains(&close.error_code) =>
@@ -264,6 +264,9 @@ impl ConnectError {
                 Some(alert) => stranger(server, &format!("TLS alert {alert}")),
                 None => stranger(server, &close.to_string()),
             },
+            ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => {
+                ConnectError::Busy { server }
+            }
             ConnectionError::ApplicationClosed(close) => {
                 ConnectError::Refused { server, reason: String::from_utf8_lossy(&close.reason).into_owned() }
             }

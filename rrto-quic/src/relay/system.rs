@@ -14,6 +14,7 @@ use super::key::{RoomKey, RoomKeyError};
 use super::registration::{Registration, Standing};
 use super::socket::RelaySocket;
 use super::wire::{FlowId, HEADER_BYTES, Party, RefusedReason, Role};
+use crate::reports::ClosedPorts;
 use crate::routes::Routes;
 use crate::system::{Later, System};
 use crate::tls::Credentials;
@@ -150,6 +151,23 @@ impl Relayed {
         Ok(Relayed::new(below, address.clone(), key, None))
     }
 
+    /// A socket on `below` that is registered with the relay.
+    fn registered(&self, below: Arc<dyn AsyncUdpSocket>) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let role = if self.relay.is_some() { Role::Client } else { Role::Server };
+        let now = tokio::time::Instant::now().into_std();
+        let registration = Registration::new(self.key.clone(), role, random_party()?, now);
+        let socket = RelaySocket::new(below, registration, self.standing.clone());
+        match self.relay {
+            Some(relay) => socket.set_relay(relay)?,
+            None => {
+                let standing = self.standing.subscribe();
+                let system = self.below.clone();
+                tokio::spawn(follow(system, Arc::downgrade(&socket), standing, self.address.clone()));
+            }
+        }
+        Ok(socket)
+    }
+
     async fn ready(&self) -> Result<(), RelayError> {
         let mut standing = self.standing.subscribe();
         let heard = standing.wait_for(|standing| *standing != Standing::Unknown).await.map(|heard| *heard);
@@ -175,19 +193,13 @@ impl Relayed {
 
 impl System for Relayed {
     fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let role = if self.relay.is_some() { Role::Client } else { Role::Server };
-        let now = tokio::time::Instant::now().into_std();
-        let registration = Registration::new(self.key.clone(), role, random_party()?, now);
-        let socket = RelaySocket::new(self.below.bind(local)?, registration, self.standing.clone());
-        match self.relay {
-            Some(relay) => socket.set_relay(relay)?,
-            None => {
-                let standing = self.standing.subscribe();
-                let below = self.below.clone();
-                tokio::spawn(follow(below, Arc::downgrade(&socket), standing, self.address.clone()));
-            }
-        }
-        Ok(socket)
+        self.registered(self.below.bind(local)?)
+    }
+
+    fn bind_watched(&self, local: SocketAddr) -> io::Result<(Arc<dyn AsyncUdpSocket>, ClosedPorts)> {
+        // What is reported of those who are reached directly; a relay's host knows nothing of its clients' programs.
+        let (socket, reports) = self.below.bind_watched(local)?;
+        Ok((self.registered(socket)?, reports))
     }
 
     fn runtime(&self) -> Arc<dyn Runtime> {

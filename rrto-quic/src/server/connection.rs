@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 use super::places::Place;
 use super::registry::{Registry, new_token};
 use super::trust::Trust;
-use super::{Admission, Gate, Path, Session, Shared, unheard};
+use super::{Admission, Gate, Path, Session, Shared, look, unheard};
 use crate::close;
 use crate::coding::{Coder, Coding};
 use crate::credit::write_ahead;
@@ -32,8 +32,9 @@ use crate::system::System;
 use crate::tls::{peer_certificate, peer_name};
 use crate::transport::CONTROL_PRIORITY;
 
-/// How long a client may take from its first packet to its hello.
-const HELLO_LIMIT: Duration = Duration::from_secs(10);
+/// How long a client may take from its first packet to its hello, and to the end of its handshake: some round trips of the slowest
+/// link, with repetitions. One that takes longer may try again.
+const HELLO_LIMIT: Duration = Duration::from_secs(4);
 
 /// How long the last words to a client may take.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
@@ -54,9 +55,17 @@ pub(super) struct House {
     pub(super) place: Place,
 }
 
-pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConfig>), mut house: House) {
+pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConfig>), house: House) {
     let peer = incoming.remote_address();
-    let accepted = match tokio::time::timeout(HELLO_LIMIT, accept(incoming, config)).await {
+    let gives_way = house.place.gives_way();
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(HELLO_LIMIT, accept(incoming, config)) => accepted,
+        () = gives_way.notified() => {
+            info!(%peer, "connection refused: its handshake has given way to another one");
+            return;
+        }
+    };
+    let accepted = match accepted {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             info!(%peer, "connection refused: {}", unheard::meaning(&error));
@@ -68,15 +77,18 @@ pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConf
         }
     };
     let Accepted { connection, greeting, channel, confirmed, mut send, recv } = accepted;
-    if confirmed.is_none() {
-        house.place.prove();
-    }
     let robot = peer_name(&connection);
+    if confirmed.is_none() && !house.place.prove(robot.as_deref().unwrap_or_default()) {
+        connection.close(close::SUPERSEDED, b"");
+        return;
+    }
     let path = match (&robot, &greeting) {
         // Robots without a name would all be the same one, and could take over each other's sessions.
         (None, _) => Err(Refusal::Nameless),
         (Some(_), _) if house.trust.is_revoked(&connection) => Err(Refusal::Revoked),
-        (Some(robot), Greeting::Hello(hello)) => welcome(id, &house, robot, hello, (&connection, channel)),
+        (Some(robot), Greeting::Hello(hello)) => {
+            welcome(id, &house, robot, hello, (&connection, channel)).await
+        }
         (Some(robot), Greeting::Resume(resume)) => {
             let is_confirmed = confirmed.is_none();
             go_on(&house.registry, robot, resume, (&connection, channel, is_confirmed))
@@ -93,7 +105,13 @@ pub(super) async fn serve(id: u64, (incoming, config): (Incoming, Arc<ServerConf
     };
     let session = attached.shared.id;
     debug!(session, connection = id, %peer, early = confirmed.is_some(), "connected");
-    let outcome = run(&attached, &connection, (confirmed, &mut house), (send, recv)).await;
+    let outcome = tokio::select! {
+        outcome = run(&attached, &connection, (confirmed, &house), (send, recv)) => outcome,
+        () = gives_way.notified() => {
+            connection.close(close::SUPERSEDED, b"");
+            Err(StreamError::Superseded)
+        }
+    };
     let reason = match &outcome {
         Ok(()) => "the session has ended".to_owned(),
         Err(error) => error.to_string(),
@@ -155,6 +173,8 @@ impl Attached {
             channel,
             connection: connection.clone(),
             is_confirmed: false,
+            reports: 0,
+            is_looked_at: false,
             writer_idle: false,
             transmit: transmit.clone(),
         });
@@ -220,8 +240,9 @@ impl Attached {
     }
 }
 
-/// Begins a session.
-fn welcome(
+/// Begins a session. What the robot has left behind gives way to it: programs that are gone, and, where there is no room otherwise,
+/// those that are waited for.
+async fn welcome(
     id: u64,
     house: &House,
     robot: &str,
@@ -229,11 +250,22 @@ fn welcome(
     (connection, mut channel): (&Connection, Channel),
 ) -> Result<Attached, Refusal> {
     hello.check()?;
-    if house.registry.is_draining() {
-        return Err(Refusal::Ending);
-    }
     let peer = connection.remote_address();
-    let Admission { mut welcome, run } = house.gate.admit(robot, peer, hello)?;
+    look::look_after(&house.registry, robot, peer).await;
+    house.registry.wait_for_freed(robot).await;
+    let Admission { mut welcome, run } = loop {
+        // Either may have come about while room was made.
+        if house.registry.is_draining() {
+            return Err(Refusal::Ending);
+        }
+        if house.trust.is_revoked(connection) {
+            return Err(Refusal::Revoked);
+        }
+        match house.gate.admit(robot, peer, hello) {
+            Err(refusal) if refusal.is_for_room() && house.registry.make_room(robot).await => {}
+            decided => break decided?,
+        }
+    };
     welcome.session = id;
     let certificate = peer_certificate(connection).unwrap_or_else(|| Vec::new().into()).to_vec();
     let of = (robot.to_owned(), peer, certificate);
@@ -294,7 +326,7 @@ async fn refuse(send: &mut SendStream, refusal: Refusal) {
 async fn run(
     attached: &Attached,
     connection: &Connection,
-    (confirmed, house): (Option<ZeroRttAccepted>, &mut House),
+    (confirmed, house): (Option<ZeroRttAccepted>, &House),
     (send, recv): (SendStream, RecvStream),
 ) -> Result<(), StreamError> {
     let shared = &attached.shared;
@@ -309,7 +341,7 @@ async fn run(
         tokio::select! {
             ended = write_control(attached, connection, send, bulk_queue) => ended,
             ended = send_payloads(shared, connection, house.coding, bulk) => ended,
-            never = confirm(attached, connection, confirmed, &mut house.place) => never,
+            never = confirm(attached, connection, confirmed, &house.place) => never,
         }
     };
     tokio::pin!(outgoing);
@@ -333,13 +365,15 @@ async fn confirm(
     attached: &Attached,
     connection: &Connection,
     confirmed: Option<ZeroRttAccepted>,
-    place: &mut Place,
+    place: &Place,
 ) -> Result<(), StreamError> {
     if let Some(confirmed) = confirmed {
         // What it gives means something for clients only; a connection that is lost makes it ready too.
-        confirmed.await;
+        let is_over = tokio::time::timeout(HELLO_LIMIT, confirmed).await.is_ok();
+        if !is_over || !place.prove(&attached.shared.robot) {
+            return Err(StreamError::Superseded);
+        }
         if connection.close_reason().is_none() {
-            place.prove();
             attached.confirm();
         }
     }

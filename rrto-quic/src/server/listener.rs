@@ -8,14 +8,16 @@ use std::time::Duration;
 use quinn::{Endpoint, Incoming};
 use rrto_core::engine::ServerLimits;
 
-use super::places::{Place, Places};
+use super::places::{Denied, Place, Places};
 use super::registry::Registry;
 use super::trust::{Reloader, Trust};
-use super::{Gate, ServeConfig, ServeError, connection};
+use super::{Gate, ServeConfig, ServeError, connection, look};
 use crate::coding::Coding;
 use crate::congestion::Congestion;
 use crate::hot::{Hot, SERVER_REACH};
 use crate::relay::{RelayAddress, Relayed};
+use crate::reports::ClosedPorts;
+use crate::source::source_of;
 use crate::system::{OperatingSystem, System};
 use crate::transport;
 
@@ -23,6 +25,7 @@ use crate::transport;
 pub struct Listener {
     system: Arc<dyn System>,
     endpoint: Endpoint,
+    reports: ClosedPorts,
     trust: Arc<Trust>,
     drain: Duration,
     idle_timeout: Duration,
@@ -59,11 +62,13 @@ impl Listener {
     pub fn bind_on(system: Arc<dyn System>, config: ServeConfig) -> Result<Listener, ServeError> {
         let trust = Trust::load(config.credentials, config.max_connections)?;
         let failed = |cause| ServeError::Listen { address: config.listen, cause };
-        let endpoint = transport::endpoint(&*system, config.listen, Some(trust.server())).map_err(failed)?;
+        let (socket, reports) = system.bind_watched(config.listen).map_err(failed)?;
+        let endpoint = transport::endpoint_on(&*system, socket, Some(trust.server())).map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
         Ok(Listener {
             system,
             endpoint,
+            reports,
             trust: Arc::new(trust),
             drain: Duration::ZERO,
             idle_timeout: config.idle_timeout,
@@ -95,7 +100,13 @@ impl Listener {
     /// Serves until `shutdown` is ready. Then it takes no new sessions, and lets those that it has end what they are at, as
     /// long as its [drain](Self::with_drain) allows; what is left is told, and it waits a moment for them to be told.
     pub async fn serve(self, gate: Arc<dyn Gate>, shutdown: impl Future<Output = ()>) {
-        let places = Arc::new(Places::new(self.max_connections));
+        let counting = || {
+            let gate = gate.clone();
+            Box::new(move |what| gate.count(what))
+        };
+        let places = Arc::new(Places::new(self.max_connections, counting()));
+        self.registry.set_count(counting());
+        let looking = tokio::spawn(look::follow(self.registry.clone(), self.reports));
         let hot = Arc::new(Hot::new(SERVER_REACH));
         let awake = hot.clone();
         let awake = tokio::spawn(async move { awake.keep_awake().await });
@@ -120,7 +131,8 @@ impl Listener {
                 &*self.system,
                 incoming.remote_address(),
                 self.idle_timeout,
-                false,
+                // A program that is gone shows when something is sent to it.
+                true,
                 true,
                 self.congestion,
             ));
@@ -142,21 +154,23 @@ impl Listener {
         }
         let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
         awake.abort();
+        looking.abort();
         self.endpoint.close(0u32.into(), b"the server is shutting down");
     }
 }
 
 /// A place for a connection, unless there is none, or its client has to show first that it is where it says.
 fn admit(places: &Arc<Places>, incoming: Incoming) -> Option<(Incoming, Place)> {
-    if places.are_scarce() && !incoming.remote_address_validated() {
-        // It cannot fail where the address is not validated. Nothing of it is kept; who is there comes again with the token,
-        // after a round trip, and also with its early data (RFC 9000, section 8.1.2).
-        let _ = incoming.retry();
-        return None;
-    }
-    match places.take() {
-        Some(place) => Some((incoming, place)),
-        None => {
+    let source = source_of(incoming.remote_address());
+    match places.take(source, incoming.remote_address_validated()) {
+        Ok(place) => Some((incoming, place)),
+        Err(Denied::Unshown) => {
+            // It cannot fail where the address is not validated. Nothing of it is kept; who is there comes again with the token,
+            // after a round trip, and also with its early data (RFC 9000, section 8.1.2).
+            let _ = incoming.retry();
+            None
+        }
+        Err(Denied::Full) => {
             incoming.refuse();
             None
         }

@@ -7,6 +7,7 @@ mod admission;
 mod bars;
 mod certificates;
 mod copies;
+mod gone;
 mod harness;
 mod inferences;
 mod interop;

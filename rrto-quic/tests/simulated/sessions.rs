@@ -20,8 +20,8 @@ use rrto_core::testing::{Device, FakeDevice, Manner, kernel, launch};
 use rrto_core::wire::{DeviceInfo, Hello, Mode, Refusal, Welcome};
 use rrto_quic::testing::{Host, Network};
 use rrto_quic::{
-    Admission, AsyncLink, Coding, Congestion, Gate, LinkConfig, Listener, Next, ProgramMemory, ServeConfig,
-    Session, Submission, System,
+    Admission, AsyncLink, ClosedPorts, Coding, Congestion, Gate, LinkConfig, Listener, Next, ProgramMemory,
+    ServeConfig, Session, Submission, System,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -42,9 +42,11 @@ pub(crate) struct Server {
     pub(crate) executed: Arc<Mutex<Vec<u64>>>,
     /// Sessions that began.
     pub(crate) begun: Arc<Mutex<u32>>,
+    /// Where the robots of those were.
+    pub(crate) peers: Arc<Mutex<Vec<SocketAddr>>>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
-    system: Wiretap,
+    pub(crate) system: Wiretap,
 }
 
 struct DeviceGate(mpsc::UnboundedSender<Session>);
@@ -99,14 +101,17 @@ impl Server {
             over: Arc::default(),
             executed: Arc::default(),
             begun: Arc::default(),
+            peers: Arc::default(),
             stop: Some(stop),
             task,
             system,
         };
         let (over, executed, begun) = (server.over.clone(), server.executed.clone(), server.begun.clone());
+        let peers = server.peers.clone();
         tokio::spawn(async move {
             while let Some(session) = admitted.recv().await {
                 *begun.lock().unwrap() += 1;
+                peers.lock().unwrap().push(session.peer());
                 let device = FakeDevice::new(device_bytes);
                 tokio::spawn(execute((session, device), over.clone(), executed.clone()));
             }
@@ -274,6 +279,8 @@ pub(crate) struct Wiretap {
     sent: Arc<Mutex<Vec<(Instant, Bytes)>>>,
     muted: Arc<AtomicBool>,
     sockets: Arc<Mutex<Vec<Arc<Tapped>>>>,
+    /// Takes what hosts report, of the latest socket.
+    reports: Arc<Mutex<Option<mpsc::Sender<SocketAddr>>>>,
 }
 
 /// While it lives, nothing of connections gets through but what begins them, and what comes together with it.
@@ -287,7 +294,13 @@ impl Drop for Mute {
 
 impl Wiretap {
     pub(crate) fn new(host: Host) -> Self {
-        Wiretap { host, sent: Arc::default(), muted: Arc::default(), sockets: Arc::default() }
+        Wiretap {
+            host,
+            sent: Arc::default(),
+            muted: Arc::default(),
+            sockets: Arc::default(),
+            reports: Arc::default(),
+        }
     }
 
     /// The connection that there is gets nothing through any more, and neither does any other, until it is dropped, once its
@@ -295,6 +308,12 @@ impl Wiretap {
     pub(crate) fn mute_short_headers(&self) -> Mute {
         self.muted.store(true, Ordering::Relaxed);
         Mute(self.muted.clone())
+    }
+
+    /// Somebody says that nobody is at `address`.
+    pub(crate) fn report(&self, address: SocketAddr) {
+        // One too many is no loss.
+        let _ = self.reports.lock().unwrap().as_ref().map(|reports| reports.try_send(address));
     }
 
     /// Its sockets are gone, as those of a process are that was killed; what has them does not know.
@@ -321,6 +340,12 @@ impl System for Wiretap {
         let tapped = Arc::new(Tapped { socket: Mutex::new(Some(socket)), address, tap: self.clone() });
         self.sockets.lock().unwrap().push(tapped.clone());
         Ok(tapped)
+    }
+
+    fn bind_watched(&self, address: SocketAddr) -> io::Result<(Arc<dyn AsyncUdpSocket>, ClosedPorts)> {
+        let (reports, closed) = mpsc::channel(16);
+        *self.reports.lock().unwrap() = Some(reports);
+        Ok((self.bind(address)?, ClosedPorts::from_channel(closed)))
     }
 
     fn runtime(&self) -> Arc<dyn Runtime> {
