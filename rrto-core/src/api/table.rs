@@ -200,7 +200,7 @@ macro_rules! for_each_function {
             cuLibraryLoadData since 12000 Ordered;
             cuLibraryLoadFromFile since 12000 Ordered;
             cuLibraryUnload since 12000 Ordered;
-            cuModuleEnumerateFunctions since 12040 Unsupported;
+            cuModuleEnumerateFunctions since 12040 Blocking;
             cuModuleGetFunction since 2000 Blocking;
             cuModuleGetFunctionCount since 12040 Blocking;
             cuModuleGetGlobal since 2000 Unsupported; // 32-bit addresses or sizes

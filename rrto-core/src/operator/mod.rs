@@ -26,7 +26,7 @@ pub use sequence::{
     MAX_SPAN_PATCHES, Patch, Sequence, SequenceId, Span,
 };
 pub use tensor_map::{MAX_TENSOR_RANK, TensorMap};
-pub use value::{KernelInfo, Outcome, Value};
+pub use value::{KernelInfo, MAX_TPCS, Outcome, TpcPlace, Value};
 
 /// A virtual handle: what the program holds instead of a driver pointer (stream, event, module, library, kernel,
 /// image). Made by the client, unique within a session, never reused.
@@ -257,10 +257,11 @@ pub enum Operator {
         /// The new handle.
         module: Handle,
     },
-    /// `cuLibraryGetKernelCount`, `cuLibraryEnumerateKernels`: answers [`Value::Names`].
-    LibraryKernels {
-        /// Of which library.
-        library: Handle,
+    /// `cuLibraryGetKernelCount`, `cuLibraryEnumerateKernels`, `cuModuleGetFunctionCount`,
+    /// `cuModuleEnumerateFunctions`: answers [`Value::Names`], in the driver's order.
+    KernelNames {
+        /// Of which module or library.
+        owner: Handle,
     },
     /// `cuModuleGetGlobal`: answers [`Value::Global`].
     ModuleGetGlobal {
@@ -324,6 +325,15 @@ pub enum Operator {
         /// Launch attributes, at most [`MAX_LAUNCH_ATTRIBUTES`].
         attributes: Vec<LaunchAttribute>,
     },
+    /// Whether the driver has the private table of `cuGetExportTable` with this UUID (its bytes in order): answers
+    /// [`Value::None`], or the driver's error.
+    ExportTable {
+        /// Which.
+        uuid: [u8; 16],
+    },
+    /// Which multiprocessors are together, as a private table of the driver tells: answers [`Value::TpcPlaces`], or
+    /// `CUDA_ERROR_NOT_SUPPORTED` where no driver tells.
+    TpcPlaces,
     /// `cuTensorMapEncodeTiled`: answers [`Value::Payload`], the opaque 128-byte descriptor.
     TensorMapTiled(TensorMap),
     /// `cuTensorMapEncodeIm2col`: answers [`Value::Payload`], the opaque 128-byte descriptor.

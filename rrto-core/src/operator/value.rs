@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::bounded;
 use crate::api::CuResult;
 use crate::image::unread::Leftovers;
 
@@ -45,6 +46,8 @@ pub enum Value {
     Milliseconds(f32),
     /// Kernel names.
     Names(Vec<String>),
+    /// The place of each TPC, at most [`MAX_TPCS`].
+    TpcPlaces(#[serde(deserialize_with = "bounded::list::<_, _, MAX_TPCS>")] Vec<TpcPlace>),
     /// Bytes that go to the program's memory, or an opaque descriptor.
     Payload(Bytes),
 }
@@ -59,4 +62,17 @@ pub struct KernelInfo {
     /// What the kernel does not read of its parameter block. Launches send zeros there, so that leftovers in a program's
     /// structures do not make equal launches look different.
     pub unread: Leftovers,
+}
+
+/// More TPCs than a GPU has; the largest of 2025 has 96.
+pub const MAX_TPCS: usize = 1024;
+
+/// Where a TPC is on the die: a pair of multiprocessors, and the GPC that it is part of. Libraries that launch clusters of
+/// blocks, which lie in one GPC, plan with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TpcPlace {
+    /// The number of its GPC.
+    pub gpc: u8,
+    /// Its number in the GPC.
+    pub index: u8,
 }

@@ -138,7 +138,7 @@ impl IdleContext {
                 self.code.function(owner, &name, function)
             }
             LibraryGetModule { library, module } => self.code.module_of(library, module),
-            LibraryKernels { library } => self.code.kernels(library),
+            KernelNames { owner } => self.code.kernels(owner),
             // Nothing says how long it is.
             ModuleGetGlobal { .. } | LibraryGetGlobal { .. } => {
                 Ok(Value::Global { address: self.allocate(ALIGN_BYTES), bytes: 4 })
@@ -151,6 +151,8 @@ impl IdleContext {
             }
             OccupancyAvailableSharedMemory { .. } => Ok(Value::Number(32 << 10)),
             OccupancyClusters { .. } => Ok(Value::Number(8)),
+            ExportTable { .. } => Err(CuResult::INVALID_VALUE),
+            TpcPlaces => Err(CuResult::NOT_SUPPORTED),
             TensorMapTiled(_) | TensorMapIm2col { .. } => Ok(Value::Payload(Bytes::from_static(&[0; 128]))),
             Launch(_) | Memset { .. } | CopyDevice { .. } => {
                 self.work(1);

@@ -65,7 +65,7 @@ impl From<&Operator> for Kind {
             | ModuleGetFunction { .. }
             | LibraryGetKernel { .. }
             | LibraryGetModule { .. }
-            | LibraryKernels { .. }
+            | KernelNames { .. }
             | ModuleGetGlobal { .. }
             | LibraryGetGlobal { .. }
             | FunctionSetAttribute { .. }
@@ -73,6 +73,8 @@ impl From<&Operator> for Kind {
             OccupancyMaxActiveBlocks { .. }
             | OccupancyAvailableSharedMemory { .. }
             | OccupancyClusters { .. }
+            | ExportTable { .. }
+            | TpcPlaces
             | TensorMapTiled(_)
             | TensorMapIm2col { .. } => Kind::Query,
             Launch(_) => Kind::Launch,

@@ -18,7 +18,7 @@ fn kernels_and_variables() {
     assert_eq!(session.kernel("write_wild", WILD).params, []);
     let absent = Operator::LibraryGetKernel { library: CODE, name: "absent".into(), function: Handle(99) };
     session.fails(absent, CuResult::NOT_FOUND);
-    match session.call(Operator::LibraryKernels { library: CODE }) {
+    match session.call(Operator::KernelNames { owner: CODE }) {
         Ok(Value::Names(mut names)) => {
             names.sort();
             assert_eq!(names, ["add_value", "wait_for", "write_wild"]);

@@ -74,6 +74,11 @@ impl Kernel {
         &self.name
     }
 
+    /// Its name, for whoever may outlive the kernel.
+    pub(super) fn shared_name(&self) -> Arc<CStr> {
+        Arc::clone(&self.name)
+    }
+
     /// Offset and size in bytes of each parameter.
     pub(crate) fn params(&self) -> &[(u32, u32)] {
         &self.params

@@ -25,6 +25,7 @@ mod launch;
 mod memory;
 mod module;
 mod pointer;
+mod private;
 mod ranges;
 mod remote;
 mod stream;

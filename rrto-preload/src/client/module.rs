@@ -158,9 +158,9 @@ impl Call<'_> {
         libraries.alter(library, |library| *library.kernels.entry(name.to_owned()).or_insert(function))
     }
 
-    /// Names of a library's kernels.
-    fn kernel_names(&self, library: Handle) -> Result<Vec<String>, CuResult> {
-        self.ask(Operator::LibraryKernels { library }, |answer| match answer {
+    /// Names of the kernels of a module or library.
+    fn kernel_names(&self, owner: Handle) -> Result<Vec<String>, CuResult> {
+        self.ask(Operator::KernelNames { owner }, |answer| match answer {
             Value::Names(names) => Some(names.clone()),
             _ => None,
         })
@@ -180,16 +180,20 @@ impl Call<'_> {
         names.iter().take(limit).map(|name| self.library_kernel(library, name)).collect()
     }
 
-    /// cuModuleGetFunctionCount. Only the kernels of libraries can be counted.
+    /// cuModuleGetFunctionCount.
     pub(crate) fn module_function_count(&self, module: usize) -> Result<u32, CuResult> {
         let module = handles::handle(module)?;
-        match self.client.modules.look(module, |module| module.library)? {
-            Some(library) => self.library_kernel_count(handles::visible(library)),
-            None => {
-                log::error!("the program counts a module's functions: not offered, only a library's");
-                Err(CuResult::NOT_SUPPORTED)
-            }
-        }
+        self.client.modules.check(module)?;
+        u32::try_from(self.kernel_names(module)?.len()).map_err(|_| CuResult::UNKNOWN)
+    }
+
+    /// cuModuleEnumerateFunctions: the first `limit`, each as cuModuleGetFunction gives it.
+    pub(crate) fn module_functions(&self, module: usize, limit: u32) -> Result<Vec<Handle>, CuResult> {
+        let known = handles::handle(module)?;
+        self.client.modules.check(known)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let names = self.kernel_names(known)?;
+        names.iter().take(limit).map(|name| self.module_function(module, name)).collect()
     }
 
     /// cuLibraryGetModule.

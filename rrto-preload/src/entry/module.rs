@@ -88,6 +88,12 @@ exports! {
         count.set(call.module_function_count(module)?)
     }
 
+    fn cuModuleEnumerateFunctions(functions: Out<usize>, count: u32, module: usize) {
+        let call = runtime::object_call()?;
+        functions.require()?;
+        functions.set_all(call.module_functions(module, count)?.into_iter().map(visible))
+    }
+
     fn cuModuleGetGlobal_v2(address: Out<u64>, bytes: Out<usize>, module: usize, name: Text) {
         let call = runtime::object_call()?;
         check(!address.is_null() || !bytes.is_null())?;

@@ -10,14 +10,21 @@ use std::{
 
 use rrto_core::api::CuResult;
 
-use super::{Slot, Table, facts, integrity, size_slot, unknown_slots};
+use super::{
+    Slot, Table, integrity,
+    libraries::{each_function, free_places, make_places},
+    size_slot, source, stubs,
+};
 use crate::{
     boundary::guard,
     context::{ContextHandle, Destructor, contexts},
 };
 
+/// How many tables are served.
+pub(super) const TABLES_COUNT: usize = 9;
+
 /// Every table served, in the order of the `TABLE` numbers below.
-pub(super) static TABLES: [Table; 7] = [
+pub(super) static TABLES: [Table; TABLES_COUNT] = [
     Table {
         uuid: 0x6bd5fb6c_5bf4_e74a_8987_d93912fd9df9_u128.to_be_bytes(),
         name: "CUDART_INTERFACE",
@@ -53,12 +60,22 @@ pub(super) static TABLES: [Table; 7] = [
         name: "TOOLS_CONTEXT",
         slots: &TOOLS_CONTEXT,
     },
+    Table {
+        uuid: 0x1734dc26_800d_4745_8726_c0f1e7dd8bca_u128.to_be_bytes(),
+        name: "TPC_PLACES",
+        slots: &TPC_PLACES,
+    },
+    Table {
+        uuid: 0x6e163fbe_b958_444d_835c_e182aff1991e_u128.to_be_bytes(),
+        name: "MODULE_FUNCTIONS",
+        slots: &MODULE_FUNCTIONS,
+    },
 ];
 
 /// A table of `$size` slots: not offered, except its size in slot 0 and the functions given.
 macro_rules! table {
     ($table:literal, [$size:literal], $($slot:literal => $function:ident),*) => {{
-        let mut slots = unknown_slots::<$table, $size>();
+        let mut slots = stubs::slots::<$size>($table);
         slots[0] = size_slot::<$size>();
         $(slots[$slot] = Slot($function as *const c_void);)*
         slots
@@ -75,6 +92,8 @@ static CONTEXT_CHECKS: [Slot; 15] = table!(4, [15], 2 => check_context, 3 => che
 static INTEGRITY_CHECK: [Slot; 3] = table!(5, [3], 1 => check_integrity);
 static TOOLS_CONTEXT: [Slot; 93] =
     table!(6, [93], 4 => context_number, 39 => cublas_number, 51 => cublas_object);
+static TPC_PLACES: [Slot; 17] = table!(7, [17], 4 => make_places, 13 => free_places);
+static MODULE_FUNCTIONS: [Slot; 99] = table!(8, [99], 7 => each_function);
 
 /// Writes an answer where the caller wants it.
 ///
@@ -221,7 +240,7 @@ fn integrity_of(version: u32, unix_seconds: u64) -> Result<[u8; 16], CuResult> {
     if let Some(constant) = integrity::constant(version) {
         return Ok(constant);
     }
-    let facts = facts()?;
+    let facts = (source()?.facts)()?;
     let [_, function, _] = &INTEGRITY_CHECK;
     integrity::hash(&integrity::Seen {
         driver_version: facts.driver_version,

@@ -1,7 +1,7 @@
-//! The tables as cudart and cuBLASLt find them.
+//! The tables as cudart and CUDA's libraries find them.
 
 use std::{
-    ffi::{c_int, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     ptr,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -29,6 +29,8 @@ const STORAGE: u128 = 0xc693336e_1121_df11_a8c3_68f355d89593;
 const CHECKS: u128 = 0x263e8860_7cd2_6143_92f6_bbd5006dfa7e;
 const INTEGRITY: u128 = 0xd4082055_bde6_704b_8d34_ba123c66e1f2;
 const TOOLS_CONTEXT: u128 = 0x21318c60_9714_3248_8ca6_41ff7324c8f2;
+const TPC_PLACES: u128 = 0x1734dc26_800d_4745_8726_c0f1e7dd8bca;
+const MODULE_FUNCTIONS: u128 = 0x6e163fbe_b958_444d_835c_e182aff1991e;
 
 #[test]
 fn tables_have_their_sizes_and_no_empty_slot() {
@@ -39,6 +41,8 @@ fn tables_have_their_sizes_and_no_empty_slot() {
         (CHECKS, 15),
         (INTEGRITY, 3),
         (TOOLS_CONTEXT, 93),
+        (TPC_PLACES, 17),
+        (MODULE_FUNCTIONS, 99),
     ];
     for (uuid, size) in sizes {
         let table = find(&uuid.to_be_bytes()).unwrap().cast::<usize>();
@@ -54,24 +58,112 @@ fn tables_have_their_sizes_and_no_empty_slot() {
 }
 
 #[test]
-fn a_table_is_at_the_place_its_number_says() {
+fn tables_are_told_apart() {
     for (at, table) in served::TABLES.iter().enumerate() {
-        assert!(table.slots.len() <= SLOTS_MAX);
-        let other = served::TABLES.iter().filter(|other| other.uuid == table.uuid).count();
-        assert_eq!(other, 1, "table {at}");
+        assert!(table.slots.len() <= stubs::SLOTS_MAX);
+        let same = served::TABLES.iter().filter(|other| other.uuid == table.uuid).count();
+        assert_eq!(same, 1, "table {at}");
+        assert!(REFUSED.iter().all(|(refused, _)| refused.to_be_bytes() != table.uuid));
     }
-    assert_eq!(served::TABLES.iter().map(|table| table.slots.len()).max(), Some(SLOTS_MAX));
 }
 
 #[test]
-fn other_tables_are_refused() {
+fn refused_tables_are_invalid() {
+    set_source(&SOURCE);
     for (uuid, _) in REFUSED {
-        assert_eq!(find(&uuid.to_be_bytes()), Err(CuResult::NOT_FOUND));
+        assert_eq!(find(&uuid.to_be_bytes()), Err(CuResult::INVALID_VALUE));
     }
-    assert_eq!(find(&[7; 16]), Err(CuResult::NOT_FOUND));
     let shown = Uuid(&CUDART_INTERFACE.to_be_bytes()).to_string();
     assert_eq!(shown, "6bd5fb6c-5bf4-e74a-8987-d93912fd9df9");
 }
+
+/// What libraries that do not look find: errors, and never null.
+#[test]
+fn a_table_that_only_the_server_knows_is_all_stubs() {
+    set_source(&SOURCE);
+    assert_eq!(find(&[0xfe; 16]), Err(CuResult::INVALID_VALUE), "the server does not know it either");
+    for number in 0..40_u128 {
+        let uuid = (u128::from(KNOWN) << 120) + number;
+        let Ok(table) = find(&uuid.to_be_bytes()) else {
+            assert!(number >= 16, "only a program that asks for ever new tables is refused");
+            continue;
+        };
+        assert_eq!(find(&uuid.to_be_bytes()), Ok(table));
+        assert_ne!(find(&(uuid + 1).to_be_bytes()), Ok(table));
+        // SAFETY: slot 0 says how many there are, and every one is a word.
+        let slots = unsafe { *table.cast::<usize>() } / size_of::<usize>();
+        for at in 1..slots {
+            // SAFETY: these functions read no argument.
+            assert_eq!(unsafe { slot(uuid, at)(usize::MAX, 1, 0) }, CuResult::NOT_SUPPORTED.0);
+        }
+    }
+}
+
+#[test]
+fn places_are_in_memory_of_malloc() {
+    set_source(&SOURCE);
+    let (mut gpcs, mut indices) = (ptr::null_mut::<u8>(), ptr::null_mut::<u8>());
+    let (gpcs_at, indices_at) = ((&raw mut gpcs).expose_provenance(), (&raw mut indices).expose_provenance());
+    // SAFETY: two places of this function's own, or null; the arrays are freed once each, and hold three TPCs.
+    unsafe {
+        assert_eq!(slot(TPC_PLACES, 4)(0, indices_at, 0), CuResult::INVALID_VALUE.0);
+        assert_eq!(slot(TPC_PLACES, 4)(gpcs_at, 0, 0), CuResult::INVALID_VALUE.0);
+        for _ in 0..2 {
+            assert_eq!(slot(TPC_PLACES, 4)(gpcs_at, indices_at, 0), 0);
+            let array = |at: usize| {
+                std::slice::from_raw_parts(ptr::with_exposed_provenance::<*const u8>(at).read(), 6)
+            };
+            assert_eq!(array(gpcs_at), [0, 7, 0x13, 0, 0, 0]);
+            assert_eq!(array(indices_at), [1, 2, 3, 0, 0, 0]);
+            let word = |at: usize| ptr::with_exposed_provenance::<usize>(at).read();
+            assert_eq!(slot(TPC_PLACES, 13)(word(gpcs_at), word(indices_at), 0), 0);
+        }
+        assert_eq!(slot(TPC_PLACES, 13)(0, 0, 0), 0);
+    }
+}
+
+type Told = Vec<(usize, String)>;
+
+unsafe extern "C" fn see(seen: *mut c_void, function: *mut c_void, name: *const c_char) -> c_int {
+    // SAFETY: `each_function` is given a `Told`, and gives a text.
+    let (seen, name) = unsafe { (&mut *seen.cast::<Told>(), CStr::from_ptr(name)) };
+    seen.push((function.addr(), name.to_str().unwrap().to_owned()));
+    1
+}
+
+#[test]
+fn each_function_of_a_module_is_told() {
+    set_source(&SOURCE);
+    type Each = unsafe extern "C" fn(
+        usize,
+        usize,
+        Option<unsafe extern "C" fn(*mut c_void, *mut c_void, *const c_char) -> c_int>,
+        *mut c_void,
+    ) -> u32;
+    // SAFETY: the type of slot 7 of MODULE_FUNCTIONS, with integers for handles.
+    let each = unsafe { std::mem::transmute::<AnyFunction, Each>(slot(MODULE_FUNCTIONS, 7)) };
+    let mut seen = Told::new();
+    let told = (&raw mut seen).cast();
+    // SAFETY: the callback takes what it is given here.
+    let counts =
+        unsafe { [each(0, 2, Some(see), told), each(0, 0, Some(see), told), each(0, 2, None, told)] };
+    assert_eq!(counts, [2, 0, 0], "no such module, and nobody to tell");
+    assert_eq!(seen, [(0x20, "k0".to_owned()), (0x21, "k1".to_owned())]);
+}
+
+/// The first byte of UUIDs that the stand-in for the server knows.
+const KNOWN: u8 = 0x55;
+
+/// A server with three TPCs, whose module of number n has n functions.
+static SOURCE: Source = Source {
+    facts: || Ok(Facts { driver_version: 13000, devices: vec![] }),
+    is_known: |uuid| if uuid[0] == KNOWN { Ok(()) } else { Err(CuResult::INVALID_VALUE) },
+    tpc_places: || Ok([(0, 1), (7, 2), (0x13, 3)].map(|(gpc, index)| TpcPlace { gpc, index }).to_vec()),
+    module_functions: |module| {
+        let function = |at| (16 * module + at, Arc::from(CString::new(format!("k{at}")).unwrap()));
+        if module > 0 { Ok((0..module).map(function).collect()) } else { Err(CuResult::INVALID_HANDLE) }
+    },
+};
 
 #[test]
 fn an_unknown_slot_is_not_supported_whatever_it_is_given() {
@@ -239,7 +331,7 @@ fn the_third_is_a_hash() {
 
 #[test]
 fn the_check_uses_the_facts_it_is_given() {
-    set_facts_source(|| Ok(Facts { driver_version: 13000, devices: vec![] }));
+    set_source(&SOURCE);
     type Check = unsafe extern "C" fn(u32, u64, *mut [u8; 16]) -> c_int;
     // SAFETY: the type of slot 1 of INTEGRITY_CHECK.
     let check = unsafe { std::mem::transmute::<AnyFunction, Check>(slot(INTEGRITY, 1)) };

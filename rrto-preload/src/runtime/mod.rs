@@ -19,7 +19,7 @@ use rrto_quic::{Link, LinkConfig, ProgramMemory};
 
 use crate::client::{Call, Client, Deliveries, Remote};
 use crate::context::{ContextHandle, contexts};
-use crate::private_tables::{DeviceFacts, Facts};
+use crate::private_tables::{DeviceFacts, Facts, Source};
 use crate::{boundary, lane, log};
 
 use config::Config;
@@ -100,8 +100,16 @@ pub(crate) fn call_in(client: &'static Client, context: ContextHandle) -> Result
     client.call(lane::lane(), context)
 }
 
+/// What the private tables have to ask.
+pub(crate) static TABLES: Source = Source {
+    facts,
+    is_known: |uuid| contextless_call()?.export_table(uuid),
+    tpc_places: || call()?.tpc_places(),
+    module_functions: |module| object_call()?.named_functions(module),
+};
+
 /// What cudart's integrity check is about.
-pub(crate) fn facts() -> Result<Facts, CuResult> {
+fn facts() -> Result<Facts, CuResult> {
     let device = client()?.device();
     let pci = device.pci();
     let facts =

@@ -46,6 +46,7 @@ impl Pin for DriverPin {
 pub(super) struct CudaContext {
     pub(super) driver: &'static Driver,
     pub(super) limits: Limits,
+    multiprocessors: usize,
     pub(super) allocations: Allocations,
     pub(super) completions: Completions,
     pub(super) events: HashMap<Handle, ProgramEvent>,
@@ -86,10 +87,16 @@ impl Drop for Leftover {
 }
 
 impl CudaContext {
-    pub(super) fn new(driver: &'static Driver, context: driver::Context, limits: &Limits) -> Self {
+    pub(super) fn new(
+        driver: &'static Driver,
+        context: driver::Context,
+        limits: &Limits,
+        multiprocessors: usize,
+    ) -> Self {
         CudaContext {
             driver,
             limits: *limits,
+            multiprocessors,
             allocations: Allocations::new(limits),
             completions: Completions::new(driver),
             events: HashMap::new(),
@@ -246,7 +253,7 @@ impl CudaContext {
             ModuleGetFunction { module, name, function } => self.module_function(module, name, function),
             LibraryGetKernel { library, name, function } => self.library_function(library, name, function),
             LibraryGetModule { library, module } => self.library_module(library, module),
-            LibraryKernels { library } => self.library_kernels(library),
+            KernelNames { owner } => self.kernel_names(owner),
             ModuleGetGlobal { module, name } => self.module_global(module, name),
             LibraryGetGlobal { library, name } => self.library_global(library, name),
             FunctionSetAttribute { function, attribute, value } => {
@@ -263,6 +270,8 @@ impl CudaContext {
             OccupancyClusters { potential, function, geometry, attributes } => {
                 self.clusters(potential, function, &geometry, &attributes)
             }
+            ExportTable { uuid } => self.driver.export_table(&uuid).map(|()| Some(Value::None)),
+            TpcPlaces => Ok(Some(Value::TpcPlaces(self.driver.tpc_places(self.multiprocessors)?))),
             TensorMapTiled(map) => self.tensor_map_tiled(&map),
             TensorMapIm2col { map, lower_corner, upper_corner, channels_per_pixel, pixels_per_column } => {
                 let (lower_corner, upper_corner) = (&lower_corner, &upper_corner);

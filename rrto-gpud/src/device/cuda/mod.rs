@@ -82,6 +82,8 @@ impl Device for CudaDevice {
             .driver
             .context(self.device)
             .map_err(|error| DeviceError(format!("no context on {}: {error}", self.info.name)))?;
-        Ok(Box::new(CudaContext::new(self.driver, context, &limits)))
+        let multiprocessors = self.info.attribute(DeviceAttribute::MULTIPROCESSOR_COUNT.0);
+        let multiprocessors = multiprocessors.and_then(|number| number.try_into().ok()).unwrap_or(0);
+        Ok(Box::new(CudaContext::new(self.driver, context, &limits, multiprocessors)))
     }
 }

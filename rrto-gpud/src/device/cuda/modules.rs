@@ -36,6 +36,14 @@ impl Facts {
         let layouts = (!driver_tells_params).then(|| layouts(image));
         Facts { layouts, unread: unread::Kernels::of(image, room) }
     }
+
+    /// The names of the kernels, where the driver does not tell them either.
+    fn names(&self) -> Answer<Vec<String>> {
+        let layouts = self.layouts.as_ref().ok_or(CuResult::NOT_SUPPORTED)?;
+        let mut names: Vec<_> = layouts.keys().cloned().collect();
+        names.sort_unstable();
+        Ok(names)
+    }
 }
 
 /// A session's code, and the images it is being put together from.
@@ -364,8 +372,24 @@ impl CudaContext {
         Ok(Some(Value::None))
     }
 
-    pub(super) fn library_kernels(&self, library: Handle) -> Step {
-        Ok(Some(Value::Names(self.driver.library_kernels(&self.code.library(library)?.library)?)))
+    pub(super) fn kernel_names(&self, owner: Handle) -> Step {
+        let (names, facts) = match self.code.modules.get(&owner) {
+            Some(LoadedModule { module, origin: Origin::Image { facts, .. } }) => {
+                (self.driver.module_kernels(module), facts)
+            }
+            other => {
+                let library = match other {
+                    Some(LoadedModule { origin: Origin::Library(library), .. }) => *library,
+                    _ => owner,
+                };
+                let loaded = self.code.library(library)?;
+                (self.driver.library_kernels(&loaded.library), &loaded.facts)
+            }
+        };
+        Ok(Some(Value::Names(match names {
+            Err(CuResult::NOT_SUPPORTED) => facts.names()?,
+            names => names?,
+        })))
     }
 
     pub(super) fn module_global(&mut self, module: Handle, name: String) -> Step {

@@ -2,7 +2,7 @@
 
 use rrto_core::image::building::{EntrySpec, container};
 use rrto_core::image::unread::Leftovers;
-use rrto_core::operator::{Geometry, Launch, LaunchAttribute, MAX_PAYLOAD_BYTES};
+use rrto_core::operator::{Geometry, Launch, LaunchAttribute, MAX_PAYLOAD_BYTES, TpcPlace};
 
 use super::*;
 use crate::marshal::{Extra, Params};
@@ -172,13 +172,51 @@ fn a_library_has_one_module() {
     assert_eq!(call.unload_module(visible(module)), Err(CuResult::NOT_PERMITTED), "it goes with the library");
     recorder.answer(Ok(Value::Names(vec!["a".into(), "b".into()])));
     assert_eq!(call.library_kernel_count(library), Ok(2));
-    assert_eq!(call.module_function_count(visible(module)), Ok(2));
     recorder.answer(Ok(Value::Kernel(kernel_info(1, 1))));
     assert_eq!(call.library_kernels(library, 1).unwrap().len(), 1);
     assert_eq!(recorder.sent().len(), 2, "the names and one kernel");
     call.unload_library(library).unwrap();
     assert_eq!(call.module_function(visible(module), "k"), Err(CuResult::INVALID_HANDLE));
     assert_eq!(call.library_kernel(library, "k"), Err(CuResult::INVALID_HANDLE));
+}
+
+#[test]
+fn enumerated_functions_are_those_that_are_found_by_name() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    let library = visible(call.load_library(b"ptx\0", false).unwrap());
+    let modules = [call.load_module(b"ptx\0", false).unwrap(), call.library_module(library).unwrap()];
+    for module in modules.map(visible) {
+        recorder.answer(Ok(Value::Names(vec!["a".into(), "b".into(), "c".into()])));
+        assert_eq!(call.module_function_count(module), Ok(3));
+        for _ in 0..3 {
+            recorder.answer(Ok(Value::Kernel(kernel_info(1, 1))));
+        }
+        let two = call.module_functions(module, 2).unwrap();
+        let named = call.named_functions(module).unwrap();
+        assert_eq!(two.iter().copied().map(visible).collect::<Vec<_>>(), [named[0].0, named[1].0]);
+        for (function, name) in named {
+            assert_eq!(call.module_function(module, name.to_str().unwrap()).map(visible), Ok(function));
+        }
+    }
+    assert_eq!(call.named_functions(library), Err(CuResult::INVALID_HANDLE));
+}
+
+#[test]
+fn places_of_tpcs_are_asked_for_once_and_made_up_only_where_no_driver_tells() {
+    let (client, recorder) = recorded();
+    let call = call(&client);
+    recorder.answer(Err(CuResult::NOT_SUPPORTED));
+    assert_eq!(call.tpc_places().unwrap().len(), MULTIPROCESSORS as usize / 2);
+    let places = vec![TpcPlace { gpc: 3, index: 1 }];
+    recorder.answer(Ok(Value::TpcPlaces(places.clone())));
+    assert_eq!(call.tpc_places(), Ok(places.clone()));
+    assert_eq!(call.tpc_places(), Ok(places));
+    assert_eq!(recorder.operators(), [Operator::TpcPlaces, Operator::TpcPlaces]);
+    recorder.answer(Err(CuResult::INVALID_VALUE));
+    assert_eq!(call.export_table([1; 16]), Err(CuResult::INVALID_VALUE));
+    recorder.answer(Ok(Value::None));
+    assert_eq!(call.export_table([2; 16]), Ok(()));
 }
 
 #[test]

@@ -20,6 +20,9 @@ use recorder::Recorder;
 /// other's reservations.
 const NOWHERE: u64 = 1 << 60;
 
+/// Multiprocessors of the test's GPU.
+const MULTIPROCESSORS: i32 = 4;
+
 /// Any context will do: the client only keeps handles.
 fn context(raw: usize) -> ContextHandle {
     ContextHandle::from_raw(raw).unwrap()
@@ -40,7 +43,7 @@ fn device() -> DeviceInfo {
         (A::COMPUTE_CAPABILITY_MAJOR, 9),
         (A::COMPUTE_CAPABILITY_MINOR, 0),
         (A::MANAGED_MEMORY, 1),
-        (A::MULTIPROCESSOR_COUNT, 4),
+        (A::MULTIPROCESSOR_COUNT, MULTIPROCESSORS),
     ] {
         attributes[attribute.0 as usize] = Some(value);
     }

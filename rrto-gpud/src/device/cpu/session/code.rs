@@ -244,8 +244,8 @@ impl CpuContext {
         Ok(Some(Value::Kernel(info)))
     }
 
-    pub(super) fn library_kernels(&self, library: Handle) -> Step {
-        let module = &self.code.of_kind(library, true)?.module;
+    pub(super) fn kernel_names(&self, owner: Handle) -> Step {
+        let module = &self.code.loaded(owner)?.module;
         let mut names: Vec<String> = module.kernel_names().map(str::to_owned).collect();
         names.sort_unstable();
         Ok(Some(Value::Names(names)))

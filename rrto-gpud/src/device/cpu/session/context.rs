@@ -116,7 +116,7 @@ impl CpuContext {
             ModuleGetFunction { module, name, function } => self.get_function(module, &name, function),
             LibraryGetKernel { library, name, function } => self.get_function(library, &name, function),
             LibraryGetModule { library, module } => self.library_module(library, module),
-            LibraryKernels { library } => self.library_kernels(library),
+            KernelNames { owner } => self.kernel_names(owner),
             ModuleGetGlobal { module, name } => self.global(module, &name),
             LibraryGetGlobal { library, name } => self.global(library, &name),
             FunctionSetAttribute { function, attribute, value } => {
@@ -133,10 +133,11 @@ impl CpuContext {
             OccupancyAvailableSharedMemory { function, blocks, block_threads } => {
                 self.available_shared_bytes(function, blocks, block_threads)
             }
-            // Neither clusters nor tensor maps: the attributes say so.
-            OccupancyClusters { .. } | TensorMapTiled(_) | TensorMapIm2col { .. } => {
+            // Neither clusters nor tensor maps: the attributes say so. And its multiprocessors, which are threads, are in no place.
+            OccupancyClusters { .. } | TpcPlaces | TensorMapTiled(_) | TensorMapIm2col { .. } => {
                 Err(CuResult::NOT_SUPPORTED)
             }
+            ExportTable { .. } => Err(CuResult::INVALID_VALUE),
             Launch(launch) => self.launch(launch),
         }
     }

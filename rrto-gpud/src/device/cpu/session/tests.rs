@@ -326,7 +326,7 @@ fn libraries_have_kernels_modules_and_variables() {
     let append = Operator::ImageAppend { image: Handle(99), bytes: PTX.len() as u64 };
     session.call(append, Some(PTX.as_bytes())).unwrap();
     session.now(Operator::LibraryLoad { library, image: Handle(99) }).unwrap();
-    let Ok(Value::Names(names)) = session.now(Operator::LibraryKernels { library }) else { panic!() };
+    let Ok(Value::Names(names)) = session.now(Operator::KernelNames { owner: library }) else { panic!() };
     assert_eq!(names, ["forever", "increment", "many_params", "wait_for_flag"]);
     session.now(Operator::LibraryGetModule { library, module }).unwrap();
     let global = |owner| Operator::ModuleGetGlobal { module: owner, name: "table".into() };

@@ -71,6 +71,7 @@ functions! {
         cuDeviceGetUuid_v2(*mut [u8; 16], c_int);
         cuDeviceTotalMem_v2(*mut usize, c_int);
         cuDeviceGetAttribute(*mut c_int, c_int, c_int);
+        cuGetExportTable(*mut *const c_void, *const [u8; 16]);
 
         cuCtxCreate_v2(*mut CUcontext, c_uint, c_int);
         cuCtxDestroy_v2(CUcontext);
@@ -160,10 +161,13 @@ functions! {
         cuGraphExecDestroy(CUgraphExec);
         cuGraphDestroy(CUgraph);
         // 12.3
+        cuFuncGetName(*mut *const c_char, CUfunction);
         cuKernelGetName(*mut *const c_char, CUkernel);
         // 12.4
         cuFuncGetParamInfo(CUfunction, usize, *mut usize, *mut usize);
         cuLibraryGetKernelCount(*mut c_uint, CUlibrary);
         cuLibraryEnumerateKernels(*mut CUkernel, c_uint, CUlibrary);
+        cuModuleGetFunctionCount(*mut c_uint, CUmodule);
+        cuModuleEnumerateFunctions(*mut CUfunction, c_uint, CUmodule);
     }
 }

@@ -22,6 +22,7 @@ mod memory;
 mod module;
 mod stream;
 mod tensor_map;
+mod tpc;
 
 use std::ffi::{c_int, c_uint};
 use std::sync::OnceLock;

@@ -1,9 +1,9 @@
 //! Modules, libraries and functions, in the current context.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::ptr;
 
-use cudarc::driver::sys::{CUfunction, CUkernel, CUlibrary, CUmodule};
+use cudarc::driver::sys::{CUfunction, CUlibrary, CUmodule};
 use rrto_core::api::CuResult;
 
 use super::{Answer, Driver, check, out};
@@ -144,26 +144,25 @@ impl Driver {
     /// The names of a library's kernels; `CUDA_ERROR_NOT_SUPPORTED` with a driver older than CUDA 12.4.
     pub(in crate::device::cuda) fn library_kernels(&self, library: &Library) -> Answer<Vec<String>> {
         let f = &self.functions;
-        let (Some(count), Some(enumerate), Some(name_of)) =
+        let (Some(count), Some(enumerate), Some(name)) =
             (f.cuLibraryGetKernelCount, f.cuLibraryEnumerateKernels, f.cuKernelGetName)
         else {
             return Err(CuResult::NOT_SUPPORTED);
         };
-        // SAFETY: writes one unsigned int; the library exists.
-        let count = out(0, |number| unsafe { count(number, library.0) })?;
-        let mut kernels: Vec<CUkernel> = vec![ptr::null_mut(); count as usize];
-        // SAFETY: writes at most `count` handles, for which there is room.
-        check(unsafe { enumerate(kernels.as_mut_ptr(), count, library.0) })?;
-        let name = |kernel| {
-            // SAFETY: writes one address; the kernel belongs to the library, which exists.
-            let name = out(ptr::null(), |name| unsafe { name_of(name, kernel) })?;
-            if name.is_null() {
-                return Err(CuResult::UNKNOWN);
-            }
-            // SAFETY: the driver's own text, which ends in a zero and lives as long as the library.
-            Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+        // SAFETY: the three are the driver's for libraries, and the library exists.
+        unsafe { names(library.0, count, enumerate, name) }
+    }
+
+    /// The names of a module's kernels; `CUDA_ERROR_NOT_SUPPORTED` with a driver older than CUDA 12.4.
+    pub(in crate::device::cuda) fn module_kernels(&self, module: &Module) -> Answer<Vec<String>> {
+        let f = &self.functions;
+        let (Some(count), Some(enumerate), Some(name)) =
+            (f.cuModuleGetFunctionCount, f.cuModuleEnumerateFunctions, f.cuFuncGetName)
+        else {
+            return Err(CuResult::NOT_SUPPORTED);
         };
-        kernels.into_iter().filter(|kernel| !kernel.is_null()).map(name).collect()
+        // SAFETY: the three are the driver's for modules, and the module exists.
+        unsafe { names(module.0, count, enumerate, name) }
     }
 
     /// Whether the driver tells parameter layouts (CUDA 12.4).
@@ -212,4 +211,32 @@ impl Driver {
         // SAFETY: the function exists, and the driver checks the number.
         check(unsafe { (self.functions.cuFuncSetCacheConfig)(function.0, config) })
     }
+}
+
+/// The names of all that is in `owner`, in the driver's order.
+///
+/// # Safety
+/// `owner` must exist, and the functions must be those that the driver has for such owners: how many are in it, their
+/// handles, and the name of one.
+unsafe fn names<O: Copy, K>(
+    owner: O,
+    count: unsafe extern "C" fn(*mut c_uint, O) -> c_uint,
+    enumerate: unsafe extern "C" fn(*mut *mut K, c_uint, O) -> c_uint,
+    name_of: unsafe extern "C" fn(*mut *const c_char, *mut K) -> c_uint,
+) -> Answer<Vec<String>> {
+    // SAFETY: writes one unsigned int; the owner exists.
+    let count = out(0, |number| unsafe { count(number, owner) })?;
+    let mut kernels: Vec<*mut K> = vec![ptr::null_mut(); count as usize];
+    // SAFETY: writes at most `count` handles, for which there is room.
+    check(unsafe { enumerate(kernels.as_mut_ptr(), count, owner) })?;
+    let name = |kernel| {
+        // SAFETY: writes one address; the kernel belongs to the owner, which exists.
+        let name = out(ptr::null(), |name| unsafe { name_of(name, kernel) })?;
+        if name.is_null() {
+            return Err(CuResult::UNKNOWN);
+        }
+        // SAFETY: the driver's own text, which ends in a zero and lives as long as the owner.
+        Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+    };
+    kernels.into_iter().filter(|kernel| !kernel.is_null()).map(name).collect()
 }
