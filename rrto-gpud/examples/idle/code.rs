@@ -55,6 +55,14 @@ impl Code {
                 }
             }
         });
+        // cuFFT has some of its kernels as text, which a driver compiles.
+        if names.is_empty() {
+            let text = rrto_core::image::best_ptx(&image).ok().flatten().unwrap_or_default();
+            for (name, layout) in text_kernels(&text) {
+                params.insert(name.to_owned(), layout);
+                names.push(name.to_owned());
+            }
+        }
         self.loaded.insert(handle, Loaded { names, params, unread });
         Ok(Value::None)
     }
@@ -94,6 +102,33 @@ impl Code {
         let owner = self.aliases.get(&owner).unwrap_or(&owner);
         self.loaded.get(owner).ok_or(CuResult::INVALID_HANDLE)
     }
+}
+
+/// The kernels of a PTX text: `.entry NAME(.param .align A .b8 P[BYTES], .param .u64 P, ..)`.
+fn text_kernels(text: &str) -> impl Iterator<Item = (&str, Params)> {
+    text.split(".entry").skip(1).map(|kernel| {
+        let (head, _) = kernel.split_once(['{', ')']).unwrap_or((kernel, ""));
+        let (name, list) = head.split_once('(').unwrap_or((head, ""));
+        let mut layout = Params::new();
+        for param in list.split(".param").skip(1) {
+            let (bytes, align) = param_size(param);
+            let end = layout.last().map_or(0, |(offset, bytes)| offset + bytes);
+            layout.push((end.next_multiple_of(align), bytes));
+        }
+        (name.trim(), layout)
+    })
+}
+
+/// Bytes and alignment of a parameter.
+fn param_size(param: &str) -> (u32, u32) {
+    let number_after = |what: &str, until: char| -> Option<u32> {
+        param.split_once(what)?.1.trim_start().split(until).next()?.trim().parse().ok()
+    };
+    // Its type is the last word with a point: .b8, .u64.
+    let kind = param.split_whitespace().rfind(|word| word.starts_with('.')).unwrap_or_default();
+    let bits: u32 = kind.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(64);
+    let (bytes, count) = (bits.div_ceil(8), number_after("[", ']').unwrap_or(1));
+    (bytes.saturating_mul(count), number_after(".align", ' ').unwrap_or(bytes).max(1))
 }
 
 /// A kernel of moderate size.
