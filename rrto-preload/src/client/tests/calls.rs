@@ -184,7 +184,7 @@ fn a_library_has_one_module() {
 fn enumerated_functions_are_those_that_are_found_by_name() {
     let (client, recorder) = recorded();
     let call = call(&client);
-    let library = visible(call.load_library(b"ptx\0", false).unwrap());
+    let library = visible(call.load_library(Ok(b"ptx\0"), false).unwrap());
     let modules = [call.load_module(b"ptx\0", false).unwrap(), call.library_module(library).unwrap()];
     for module in modules.map(visible) {
         recorder.answer(Ok(Value::Names(vec!["a".into(), "b".into(), "c".into()])));
