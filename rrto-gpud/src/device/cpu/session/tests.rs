@@ -311,11 +311,11 @@ fn who_uses_a_library_that_is_none_learns_why() {
         for _ in 0..2 {
             let get = Operator::LibraryGetKernel { library, name: "k".into(), function: Handle(60) };
             assert_eq!(session.now(get), Err(error));
-            assert_eq!(session.now(Operator::LibraryKernels { library }), Err(error));
+            assert_eq!(session.now(Operator::KernelNames { owner: library }), Err(error));
             assert_eq!(session.now(Operator::LibraryGetModule { library, module: Handle(51) }), Err(error));
         }
         assert_eq!(session.now(Operator::LibraryUnload { library }), Ok(Value::None));
-        assert_eq!(session.now(Operator::LibraryKernels { library }), Err(CuResult::INVALID_HANDLE));
+        assert_eq!(session.now(Operator::KernelNames { owner: library }), Err(CuResult::INVALID_HANDLE));
     }
 }
 
