@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod flags;
 mod registry;
 mod stack;
 mod storage;

@@ -14,20 +14,15 @@ use rrto_core::api::CuResult;
 
 use super::{
     ContextHandle,
+    flags::check_flags,
     stack::{self, FoundAlive},
     storage::{self, Destructor, Storage},
 };
-use crate::{log, thread};
+use crate::thread;
 
 /// So many contexts may a program have at a time. They cost nothing, but none needs so many.
 const CONTEXTS_MAX: usize = 1024;
 
-/// CU_CTX_SCHED_MASK: the bits of the flags that choose how to wait; at most one is set.
-const SCHEDULE_MASK: u32 = 0x07;
-/// CU_CTX_FLAGS_MASK: every bit that a context's flags may have.
-const FLAGS_MASK: u32 = 0xff;
-/// CU_CTX_COREDUMP_ENABLE and CU_CTX_USER_COREDUMP_ENABLE.
-const COREDUMP_MASK: u32 = 0x60;
 /// What cuCtxGetApiVersion says of a primary context, and of others made without asking for a version:
 /// the interface of CUDA 3.2, which is current.
 const API_VERSION: u32 = 3020;
@@ -476,18 +471,6 @@ impl State {
         self.live.insert(handle, context);
         Ok(())
     }
-}
-
-fn check_flags(flags: u32) -> Result<(), CuResult> {
-    let is_valid = flags & !FLAGS_MASK == 0 && (flags & SCHEDULE_MASK).count_ones() <= 1;
-    if !is_valid {
-        return Err(CuResult::INVALID_VALUE);
-    }
-    if flags & COREDUMP_MASK != 0 {
-        log::error!("the program wants GPU core dumps of a context: not offered");
-        return Err(CuResult::NOT_SUPPORTED);
-    }
-    Ok(())
 }
 
 /// Handles look like addresses, so that a program that prints or aligns them is not surprised, and are none.
