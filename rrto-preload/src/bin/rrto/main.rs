@@ -23,6 +23,7 @@ mod elf;
 mod environment;
 mod kernels;
 mod library;
+mod links;
 mod recording;
 mod run;
 mod table;

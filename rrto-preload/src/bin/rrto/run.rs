@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,16 @@ use rrto_core::wire::Mode;
 use crate::connection::ServerArgs;
 use crate::elf::{Architecture, Elf};
 use crate::environment::Environment;
-use crate::library::{Library, LibraryArgs};
+use crate::library::{Library, LibraryArgs, SONAME};
+use crate::links;
 
 /// Run a program with its GPU on a server
 ///
 /// The program and its children get the preload library as their CUDA driver and find the server through environment
-/// variables. This command becomes the program, so its exit status is the program's. Before that, it is 2 if the
-/// command line is wrong, 125 if something that RRTO needs is missing, 126 if the program cannot be run this way, and
-/// 127 if there is no such program.
+/// variables; what looks for the driver as a file (libcuda.so.1 or libcuda.so) finds it in LD_LIBRARY_PATH. This
+/// command becomes the program, so its exit status is the program's. Before that, it is 2 if the command line is wrong,
+/// 125 if something that RRTO needs is missing, 126 if the program cannot be run this way, and 127 if there is no such
+/// program.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct RunArgs {
@@ -125,10 +127,18 @@ fn prepare(arguments: &RunArgs) -> Result<(PathBuf, Command), RunError> {
     }
     let robot = arguments.server.robot()?;
     robot.check(&arguments.server.server)?;
+    // Most programs do without.
+    let links = links::directory(&library.path).inspect_err(|error| {
+        let _ = writeln!(
+            io::stderr(),
+            "rrto: programs that look for the file {SONAME}, to link with it or to open it as libcuda.so, will not find it: {error:#}"
+        );
+    });
     let [stats, report, trace] =
         [&arguments.stats, &arguments.report, &arguments.trace].map(|path| path.as_deref().map(lasting));
     let environment = Environment {
         library: &library.path,
+        links: links.as_deref().ok(),
         server: &arguments.server.server,
         robot: &robot,
         mode: arguments.mode,
@@ -139,7 +149,7 @@ fn prepare(arguments: &RunArgs) -> Result<(PathBuf, Command), RunError> {
     };
     let mut command = Command::new(&path);
     // Many programs look at the name that they were called by: busybox, Python's virtual environments.
-    command.arg0(program).args(rest).envs(environment.variables(env::var_os("LD_PRELOAD").as_deref()));
+    command.arg0(program).args(rest).envs(environment.variables(|name| env::var_os(name)));
     Ok((path, command))
 }
 

@@ -185,6 +185,7 @@ impl Scene {
     ) -> Result<String> {
         let environment = Environment {
             library: &library.path,
+            links: None,
             server,
             robot: &self.robot,
             mode,
@@ -193,10 +194,9 @@ impl Scene {
             report: Some(report),
             trace: None,
         };
-        let preloaded = std::env::var_os("LD_PRELOAD");
         let mut command = Command::new(&program.path);
         command.arg(&program.kernels).arg(inferences.to_string());
-        command.envs(environment.variables(preloaded.as_deref())).env_remove("RRTO_LOG_FILE");
+        command.envs(environment.variables(|name| std::env::var_os(name))).env_remove("RRTO_LOG_FILE");
         let mut stdout = self.spawn("cnn", command)?;
         let (done, awaited) = channel();
         thread::spawn(move || {
