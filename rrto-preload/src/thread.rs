@@ -16,6 +16,8 @@ use crate::lane;
 pub(crate) struct Thread {
     /// Whether it runs our code.
     pub(crate) is_inside: Cell<bool>,
+    /// Whether it is ours: the transport thread, or one that it has started.
+    pub(crate) is_own: Cell<bool>,
     /// Its number, once it has called.
     pub(crate) lane: Cell<u32>,
     /// What it called last.
@@ -30,6 +32,7 @@ thread_local! {
     static THREAD: Thread = const {
         Thread {
             is_inside: Cell::new(false),
+            is_own: Cell::new(false),
             lane: Cell::new(lane::NONE),
             function: Cell::new(None),
             context: Cell::new(None),

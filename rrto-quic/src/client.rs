@@ -30,8 +30,14 @@ use shared::{Path, Shared, State};
 
 use crate::coding::Coding;
 use crate::congestion::Congestion;
-use crate::system::OperatingSystem;
+use crate::system::{Host, OperatingSystem};
 use crate::tls::Credentials;
+
+/// How often the end of a link is looked for, by whoever closes it.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
+
+/// How long whoever closes a link waits for a lock, even if it has no time for the goodbye.
+const LAST_LOOK: Duration = Duration::from_millis(10);
 
 /// Where to connect, as whom, and how long to be patient.
 #[derive(Clone, Debug)]
@@ -147,11 +153,22 @@ impl Link {
     /// # Errors
     /// Why not, in words that say what to do.
     pub fn connect(config: LinkConfig, memory: Arc<dyn ProgramMemory>) -> Result<Link, ConnectError> {
-        let tls = config.credentials.robot()?;
+        Self::connect_in(None, config, memory)
+    }
+
+    /// The same from within a process that is not ours.
+    ///
+    /// # Errors
+    /// As [`Link::connect`].
+    pub fn connect_in(
+        host: Option<Arc<dyn Host>>,
+        config: LinkConfig,
+        memory: Arc<dyn ProgramMemory>,
+    ) -> Result<Link, ConnectError> {
         let deadline = Instant::now() + config.connect_timeout;
-        let shared = Arc::new(Shared::new(&config, memory));
+        let shared = Arc::new(Shared::new(&config, memory, host.is_some()));
         let server = config.server.clone();
-        transport_thread::spawn(shared.clone(), config, tls, Arc::new(OperatingSystem))?;
+        transport_thread::spawn(shared.clone(), config, Arc::new(OperatingSystem), host)?;
         let mut state = shared.lock();
         loop {
             if let Some(welcome) = state.engine.welcome().cloned() {
@@ -168,7 +185,7 @@ impl Link {
             if left.is_zero() {
                 state.engine.handle_lost(Lost("the connection attempt timed out".into()));
                 shared.wake_writer(&mut state);
-                shared.news.notify_one();
+                shared.hot.notify(&shared.news);
                 let suspicion = state.suspicion.take();
                 return Err(ConnectError::Timeout { server }.or(suspicion));
             }
@@ -206,14 +223,15 @@ impl Link {
         self.submit_in(self.shared.lock(), lane, operator, payload, register)
     }
 
-    fn submit_in(
-        &self,
-        mut state: MutexGuard<'_, State>,
+    fn submit_in<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
         lane: u32,
         mut operator: Operator,
         mut payload: Option<Bytes>,
         register: impl FnOnce(u64),
     ) -> Submission {
+        let mut looks = None;
         loop {
             let submission = match state.engine.handle_submit(lane, operator, payload) {
                 Submitted::Answered(outcome) => Submission::Answered(outcome),
@@ -229,7 +247,7 @@ impl Link {
                 Submitted::Full(operator_back, payload_back) => {
                     (operator, payload) = (operator_back, payload_back);
                     self.shared.wake_writer(&mut state);
-                    state = self.shared.wait(state, self.shared.patience);
+                    state = self.wait_patiently(state, &mut looks, false);
                     continue;
                 }
             };
@@ -254,6 +272,7 @@ impl Link {
     pub fn wait(&self, number: u64) -> Outcome {
         let mut state = self.shared.lock();
         let mut blocked = false;
+        let mut looks = None;
         loop {
             if let Some(outcome) = state.engine.poll_outcome(number) {
                 return outcome;
@@ -268,8 +287,28 @@ impl Link {
                     self.shared.wake_writer(&mut state);
                 }
             }
-            state = self.shared.wait_awake(state, self.shared.patience);
+            state = self.wait_patiently(state, &mut looks, true);
         }
+    }
+
+    /// Waits for something new, and makes sure that somebody is there who tells. `looks`: the supervisor's, when nothing was new for
+    /// as long as it is patient.
+    fn wait_patiently<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        looks: &mut Option<u64>,
+        is_answer_close: bool,
+    ) -> MutexGuard<'a, State> {
+        let shared = &self.shared;
+        let (since, patience) = (Instant::now(), shared.patience);
+        let mut state =
+            if is_answer_close { shared.wait_awake(state, patience) } else { shared.wait(state, patience) };
+        if since.elapsed() >= patience {
+            shared.look_after_transport(&mut state, looks);
+        } else {
+            *looks = None;
+        }
+        state
     }
 
     /// Submits, and waits if there is something to wait for.
@@ -326,23 +365,26 @@ impl Link {
         self.shared.lock().engine.poll_divergence()
     }
 
-    /// Says goodbye and closes, within `limit`. What has not been sent by then is dropped; every later call fails.
+    /// Says goodbye and closes, within `limit`. What has not been sent by then is dropped; every later call fails. Takes no lock that
+    /// cannot be had and allocates nothing: the thread may be inside of a call, interrupted by the signal that ends the program.
     pub fn close(&self, limit: Duration) {
-        let deadline = Instant::now() + limit;
-        let mut state = self.shared.lock();
-        state.engine.handle_goodbye();
-        self.shared.wake_writer(&mut state);
-        while !state.closed {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.shared.wait(state, left);
+        let now = Instant::now();
+        let (deadline, last_look) = (now + limit, now + limit.max(LAST_LOOK));
+        let shared = &self.shared;
+        shared.is_closing.store(true, Ordering::Release);
+        if !shared.hot.notify_until(&shared.news, last_look) {
+            return;
         }
-        state.engine.handle_lost(Lost("the link was closed".into()));
-        self.shared.announce(&state);
-        self.shared.wake_writer(&mut state);
-        self.shared.news.notify_one();
+        let is_closed = || shared.lock_until(Instant::now()).is_some_and(|state| state.closed);
+        while !is_closed() && Instant::now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        if let Some(mut state) = shared.lock_until(last_look) {
+            state.engine.handle_lost(Lost("the link was closed".into()));
+            shared.announce(&state);
+            shared.wake_writer(&mut state);
+            shared.hot.notify(&shared.news);
+        }
     }
 }
 

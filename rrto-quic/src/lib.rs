@@ -60,5 +60,5 @@ pub use server::{
 };
 pub use source::source_of;
 pub use staging::{Place, Staging};
-pub use system::{Later, System};
+pub use system::{Bell, Host, Later, Ring, System};
 pub use tls::{Credentials, CredentialsError, Date, Role, SERVER_NAME, Standing, Validity};

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,31 @@ pub trait System: fmt::Debug + Send + Sync + 'static {
     fn seed(&self) -> Option<[u8; 32]> {
         None
     }
+}
+
+/// Wakes the transport thread, from any other; costs a system call, needs no descriptor, waits for nothing.
+pub type Ring = Box<dyn Fn() + Send + Sync>;
+
+/// How the transport thread is woken that has descriptors of its own.
+pub struct Bell {
+    /// Makes `rung` readable, also before anybody looks there.
+    pub ring: Ring,
+    /// A descriptor of the transport thread's, which does not block.
+    pub rung: OwnedFd,
+}
+
+/// A process that is not ours, in which the transport thread is a guest: the program may close any descriptor and open another
+/// one under the same number, for itself.
+pub trait Host: fmt::Debug + Send + Sync + 'static {
+    /// Called first on the transport thread, before it opens anything: makes its table of descriptors its own, so that the program
+    /// cannot close what is in it, and nothing in it keeps the program's files open.
+    ///
+    /// # Errors
+    /// The system's.
+    fn enter(&self) -> io::Result<Bell>;
+
+    /// Called first on every thread that the transport thread starts, which share its table.
+    fn enter_helper(&self);
 }
 
 /// The machine that this runs on.

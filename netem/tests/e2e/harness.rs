@@ -29,6 +29,8 @@ pub(crate) struct Built {
     pub(crate) demo: PathBuf,
     /// `probe.c` as a program.
     pub(crate) probe: PathBuf,
+    /// `stranger.c` as a program.
+    pub(crate) stranger: PathBuf,
     _programs: TempDir,
 }
 
@@ -57,6 +59,7 @@ pub(crate) fn built() -> &'static Built {
             rrto: profile_folder.join("rrto"),
             demo: compile("rrto-preload/demo/cnn.c", programs.path().join("cnn")),
             probe: compile("netem/tests/e2e/probe.c", programs.path().join("probe")),
+            stranger: compile("netem/tests/e2e/stranger.c", programs.path().join("stranger")),
             _programs: programs,
         }
     })
@@ -65,7 +68,8 @@ pub(crate) fn built() -> &'static Built {
 fn compile(source: &str, program: PathBuf) -> PathBuf {
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let mut cc = Command::new(compiler);
-    cc.arg("-O2").arg(root().join(source)).arg("-o").arg(&program);
+    // What a program defines, its libraries use too.
+    cc.args(["-O2", "-rdynamic"]).arg(root().join(source)).arg("-o").arg(&program);
     succeed(cc.args(["-lm", "-ldl", "-lpthread"]));
     program
 }

@@ -9,3 +9,4 @@ mod failures;
 mod harness;
 mod programs;
 mod relay;
+mod strangers;

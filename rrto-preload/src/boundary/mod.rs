@@ -12,6 +12,12 @@
 //!   may be gone or a lock that it may have held.
 //!
 //! [`guard`] costs an atomic load, a look at the thread and an unwinding frame: a few nanoseconds.
+//!
+//! What is the process's and not ours has a room each: [signals](quietly), [descriptors](Guest), [what is written](Output).
+
+mod guest;
+mod output;
+mod signals;
 
 use std::{
     any::Any,
@@ -19,9 +25,13 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{
         Once, OnceLock,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
 };
+
+pub use guest::Guest;
+pub use output::{Output, to_standard_error, write};
+pub use signals::{quietly, with_signals_blocked};
 
 use rrto_core::api::CuResult;
 
@@ -38,7 +48,14 @@ const ENDED: u8 = 3;
 
 static STATE: AtomicU8 = AtomicU8::new(FRESH);
 static STARTED: AtomicBool = AtomicBool::new(false);
-static AT_END: OnceLock<fn()> = OnceLock::new();
+/// Threads that are about to use the device, or to find that they cannot.
+static STARTING: AtomicU32 = AtomicU32::new(0);
+static AT_END: OnceLock<fn(Interrupted)> = OnceLock::new();
+
+/// Whether the process ends from a signal handler that interrupted one of our own calls: then this very thread may have any lock of
+/// ours, or the allocator's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interrupted(pub bool);
 
 /// Runs an exported function, if it may run now, and makes a `CUresult` of whatever it does.
 #[inline]
@@ -67,48 +84,42 @@ pub fn guard_constant(call: impl FnOnce() -> CuResult) -> u32 {
     run(call)
 }
 
-/// Runs `start` with all signals blocked on this thread, so that a thread that it starts never runs a handler of the
-/// program, which may use more stack than ours have or wait for a lock that we hold.
-pub fn with_signals_blocked<R>(start: impl FnOnce() -> R) -> R {
-    /// Gives the thread its mask back, also after a panic.
-    struct Restore(libc::sigset_t);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            // SAFETY: the set was filled by pthread_sigmask below, and null is allowed for the old one.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
-        }
-    }
-    // SAFETY: sigset_t is plain data, for which zero bytes are a value; sigfillset and pthread_sigmask only write to the
-    // two sets, which live longer than the calls.
-    let _restore = unsafe {
-        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before);
-        Restore(before)
-    };
-    start()
-}
-
 /// Runs a callback of the program from inside our code. It may make CUDA calls, so hold no lock.
 pub fn outside<R>(callback: impl FnOnce() -> R) -> R {
     let _restore = Inside::set(false);
     callback()
 }
 
-/// Marks the calling thread as ours for good: nothing on it may call CUDA.
+/// Marks the calling thread as ours for good: nothing on it may call CUDA, and what it says is said by another one.
 pub fn enter_own_thread() {
-    thread::this(|this| this.is_inside.set(true));
+    thread::this(|this| {
+        this.is_inside.set(true);
+        this.is_own.set(true);
+    });
 }
 
-/// Tells that the device is about to be used: there will be threads and a connection, which a forked child
-/// does not have. Call it in cuInit, before the first of them.
-pub fn start() {
-    STARTED.store(true, Ordering::Release);
+/// Uses the device for the first time: if `start` succeeds there are threads and a connection, which a forked child does not have.
+/// Neither has a child forked meanwhile, in which nobody would go on with it.
+pub fn start<T, E>(start: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    /// However it ends.
+    struct Starting;
+    impl Drop for Starting {
+        fn drop(&mut self) {
+            STARTING.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+    STARTING.fetch_add(1, Ordering::AcqRel);
+    let _starting = Starting;
+    let started = start();
+    if started.is_ok() {
+        STARTED.store(true, Ordering::Release);
+    }
+    started
 }
 
 /// Sets what to do when the process ends: say goodbye to the server, within a short bounded time. It runs
 /// once, after new calls are already refused, and not in a forked child. Only the first function set counts.
-pub fn at_end(farewell: fn()) {
+pub fn at_end(farewell: fn(Interrupted)) {
     let _ = AT_END.set(farewell);
 }
 
@@ -169,16 +180,20 @@ impl Drop for Inside {
 #[cold]
 fn install() {
     static INSTALL: Once = Once::new();
-    INSTALL.call_once(|| {
-        install_panic_hook();
-        // SAFETY: both take plain functions of static lifetime, which the library, being preloaded, outlives.
-        // `forked` is async-signal-safe, as code in a forked child must be.
-        let failed = unsafe { pthread_atfork(None, None, Some(forked)) != 0 || atexit(ended) != 0 };
-        if failed {
-            log::error!("cannot watch for fork and exit: out of memory");
-        }
-        let _ = STATE.compare_exchange(FRESH, LIVE, Ordering::AcqRel, Ordering::Acquire);
-    });
+    // A handler of the program that came in between, with a call of its own, would wait here for itself.
+    with_signals_blocked(|| INSTALL.call_once(install_once));
+}
+
+fn install_once() {
+    log::prepare();
+    install_panic_hook();
+    // SAFETY: both take plain functions of static lifetime, which the library, being preloaded, outlives.
+    // `forked` is async-signal-safe, as code in a forked child must be.
+    let failed = unsafe { pthread_atfork(None, None, Some(forked)) != 0 || atexit(ended) != 0 };
+    if failed {
+        log::error!("cannot watch for fork and exit: out of memory");
+    }
+    let _ = STATE.compare_exchange(FRESH, LIVE, Ordering::AcqRel, Ordering::Acquire);
 }
 
 /// Our panics go to our log; those of the program that shares our standard library (the `rrto` command,
@@ -203,7 +218,7 @@ fn message(payload: &(dyn Any + Send)) -> &str {
 
 /// Runs in the child of every fork. A child of a process that has not used the device may still use it.
 extern "C" fn forked() {
-    if STARTED.load(Ordering::Acquire) {
+    if STARTED.load(Ordering::Acquire) || STARTING.load(Ordering::Acquire) > 0 {
         STATE.store(FORKED, Ordering::Release);
     }
 }
@@ -213,8 +228,9 @@ extern "C" fn ended() {
     if STATE.compare_exchange(LIVE, ENDED, Ordering::AcqRel, Ordering::Acquire).is_ok()
         && let Some(farewell) = AT_END.get()
     {
+        let interrupted = Interrupted(thread::this(|this| this.is_inside.get()));
         run(|| {
-            farewell();
+            farewell(interrupted);
             CuResult::SUCCESS
         });
     }

@@ -76,7 +76,12 @@ fn children_and_the_end() {
     });
     assert_eq!(farewell, FAREWELL as u32);
 
-    start();
+    assert_eq!(
+        start(|| Err::<(), _>(in_child(|| guard(|| CuResult::SUCCESS)))),
+        Err(CuResult::NOT_INITIALIZED.0)
+    );
+    assert_eq!(in_child(|| guard(|| CuResult::SUCCESS)), 0, "the device could not be used");
+    start(|| Ok::<_, ()>(())).unwrap();
     assert_eq!(guard(|| CuResult::SUCCESS), 0, "the parent goes on");
     assert_eq!(in_child(|| guard(|| CuResult::SUCCESS)), CuResult::NOT_INITIALIZED.0);
     let ending_child = in_child(|| {
@@ -90,7 +95,7 @@ fn children_and_the_end() {
 
 const FAREWELL: i32 = 77;
 
-fn leave() {
+fn leave(_: Interrupted) {
     assert!(is_ending());
     // SAFETY: it has no preconditions, and this is a child of the test's own.
     unsafe { libc::_exit(FAREWELL) }

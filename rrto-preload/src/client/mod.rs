@@ -43,8 +43,8 @@ use rrto_core::wire::{DeviceInfo, Mode};
 use rrto_quic::Submission;
 
 use crate::context::ContextHandle;
-use crate::log;
 use crate::marshal::Reservations;
+use crate::{boundary, log};
 
 pub(crate) use copy::{Fill, Rows, Until};
 pub(crate) use deliveries::Deliveries;
@@ -154,6 +154,10 @@ impl Client {
     /// Says once why nothing works any more, if the reason is that the server is gone.
     #[cold]
     fn explained(&self, error: CuResult) -> CuResult {
+        // The connection is gone because the program ends, while this thread was in a call.
+        if boundary::is_ending() {
+            return CuResult::DEINITIALIZED;
+        }
         if error == CuResult::DEVICE_UNAVAILABLE
             && let Some(why) = self.remote.lost()
         {

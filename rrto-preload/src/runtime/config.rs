@@ -96,7 +96,7 @@ impl Config {
             record: get("RRTO_RECORD").map(of_this_process),
             report: get("RRTO_REPORT").map(|text| Destination::of(text, of_this_process)),
             trace: get("RRTO_TRACE").map(of_this_process),
-            statistics: get("RRTO_STATS").map(PathBuf::from),
+            statistics: get("RRTO_STATS").map(|name| lasting(name.into())),
         })
     }
 
@@ -121,10 +121,15 @@ impl Config {
 /// A file's name in which `%p` stands for the process: the children of a program inherit its environment, and two
 /// processes would write into one file.
 fn of_this_process(name: OsString) -> PathBuf {
-    match name.into_string() {
+    lasting(match name.into_string() {
         Ok(name) => name.replace("%p", &std::process::id().to_string()).into(),
         Err(name) => name.into(),
-    }
+    })
+}
+
+/// A path that stays right when the program changes its directory: files are opened when there is something to write.
+fn lasting(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn parse<T: FromStr<Err: ToString>>(name: &'static str, text: &str) -> Result<T, ConfigError> {

@@ -17,6 +17,7 @@ use rrto_core::engine::ClientLimits;
 use rrto_core::wire::DeviceInfo;
 use rrto_quic::{Link, LinkConfig, ProgramMemory};
 
+use crate::boundary::{Guest, Interrupted};
 use crate::client::{Call, Client, Deliveries, Remote};
 use crate::context::{ContextHandle, contexts};
 use crate::private_tables::{DeviceFacts, Facts, Source};
@@ -44,7 +45,11 @@ struct Session {
 
 /// cuInit. The first call connects; all others do what it did.
 pub(crate) fn start() -> Result<(), CuResult> {
-    SESSION.get_or_init(connect).as_ref().map(|_| ()).map_err(|error| *error)
+    let session = match SESSION.get() {
+        Some(session) => session,
+        None => SESSION.get_or_init(|| boundary::start(connect)),
+    };
+    session.as_ref().map(|_| ()).map_err(|error| *error)
 }
 
 /// The session's client, for calls that need no context.
@@ -122,7 +127,6 @@ fn connect() -> Result<Session, CuResult> {
         return Err(CuResult::NO_DEVICE);
     }
     let config = Config::from_environment().map_err(|problem| no_device(&problem))?;
-    boundary::start();
     let deliveries = Arc::new(Deliveries::default());
     let insight = Insight::asked_by(&config);
     let memory: Arc<dyn ProgramMemory> = deliveries.clone();
@@ -140,7 +144,7 @@ fn connect() -> Result<Session, CuResult> {
         tap: insight.as_ref().and_then(Insight::tap),
     };
     // The transport thread inherits this thread's mask: the program's signals are for the program's threads.
-    let link = boundary::with_signals_blocked(|| Link::connect(link, memory))
+    let link = boundary::with_signals_blocked(|| Link::connect_in(Some(Arc::new(Guest)), link, memory))
         .map_err(|problem| no_device(&problem))?;
     let welcome = link.welcome();
     log::info!(
@@ -181,22 +185,26 @@ pub(crate) fn statistics_json() -> Option<String> {
     Some(statistics::json(session.config.mode, &session.client.remote().statistics()))
 }
 
-/// Runs once when the process ends by exit or by returning from main.
-fn farewell() {
-    if let Some(Ok(session)) = SESSION.get() {
-        let remote = session.client.remote();
-        if let Some(path) = &session.config.statistics {
-            statistics::write(path, session.config.mode, &remote.statistics());
-        }
-        if let Some(insight) = &session.insight {
-            insight.report(&session.config, remote);
-        }
-        remote.close(FAREWELL_LIMIT);
-        // Last, because a long one takes a while.
-        if let Some(insight) = &session.insight {
-            insight.write_trace(&session.config);
-        }
+/// Runs once when the process ends by exit or by returning from main. From a signal handler in one of our own calls only the
+/// goodbye is said: all else needs locks that this thread may have.
+fn farewell(Interrupted(is_interrupted): Interrupted) {
+    let Some(Ok(session)) = SESSION.get() else { return };
+    let remote = session.client.remote();
+    if is_interrupted {
+        return remote.close(FAREWELL_LIMIT);
     }
+    if let Some(path) = &session.config.statistics {
+        statistics::write(path, session.config.mode, &remote.statistics());
+    }
+    if let Some(insight) = &session.insight {
+        insight.report(&session.config, remote);
+    }
+    remote.close(FAREWELL_LIMIT);
+    // Last, because a long one takes a while.
+    if let Some(insight) = &session.insight {
+        insight.write_trace(&session.config);
+    }
+    log::say_the_rest();
 }
 
 /// Runs when a thread ends that has something of its own in the session.

@@ -4,7 +4,6 @@
 //! write to it, as it has no session, and neither does a process that ends in a way that runs no exit handlers: what
 //! was recorded since the last writing is then missing.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -19,6 +18,7 @@ use rrto_core::replay::{Divergence, ReplayStatistics};
 use rrto_core::wire::repeat::Record;
 use rrto_quic::{LinkStatistics, Submission};
 
+use crate::boundary::Output;
 use crate::client::Remote;
 use crate::{lane, log};
 
@@ -42,7 +42,7 @@ pub(super) struct Recording<R> {
 }
 
 struct Tape {
-    file: File,
+    path: PathBuf,
     writer: Writer,
     written_bytes: u64,
 }
@@ -60,7 +60,8 @@ enum TapeError {
 
 impl Tape {
     fn create(path: &Path) -> Result<Self, TapeError> {
-        Ok(Tape { file: File::create(path)?, writer: Writer::new(), written_bytes: 0 })
+        Output::create(path)?;
+        Ok(Tape { path: path.to_owned(), writer: Writer::new(), written_bytes: 0 })
     }
 
     fn append(&mut self, event: &Event) -> Result<(), TapeError> {
@@ -76,7 +77,8 @@ impl Tape {
         if self.written_bytes + bytes.len() as u64 > RECORDING_MAX_BYTES {
             return Err(TapeError::Full);
         }
-        self.file.write_all(bytes)?;
+        // The program may change its directory, but not what it has closed: no descriptor is kept.
+        Output::append(&self.path)?.write_all(bytes)?;
         self.written_bytes += bytes.len() as u64;
         self.writer.clear();
         Ok(())

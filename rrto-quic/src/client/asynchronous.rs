@@ -38,7 +38,7 @@ impl AsyncLink {
     ) -> Result<AsyncLink, ConnectError> {
         let tls = config.credentials.robot()?;
         let deadline = Instant::now() + config.connect_timeout;
-        let shared = Arc::new(Shared::new(&config, memory));
+        let shared = Arc::new(Shared::new(&config, memory, false));
         // Whoever may wait counts as waiting always: a task cannot count itself while it is looked at.
         shared.lock().waiting += 1;
         let server = config.server.clone();
@@ -137,6 +137,7 @@ impl AsyncLink {
     /// As [`Link::close`].
     pub async fn close(&self, limit: Duration) {
         {
+            self.shared.is_closing.store(true, Ordering::Release);
             let mut state = self.shared.lock();
             state.engine.handle_goodbye();
             self.shared.wake_writer(&mut state);

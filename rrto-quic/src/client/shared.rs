@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rrto_core::engine::client::Channel;
 use rrto_core::engine::{Client, Lost};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::carried::Carried;
 use super::{ConnectError, LinkConfig, ProgramMemory, Tap};
 use crate::coding::Coding;
-use crate::hot::Hot;
+use crate::hot::{Hot, lock_until};
 use crate::signal::Signal;
 
 /// Looks for an answer between two at the clock.
@@ -82,6 +82,10 @@ pub(super) struct Shared {
     pub(super) changed: Signal,
     /// The supervisor of the connections has something to look at.
     pub(super) news: Arc<Notify>,
+    /// The program has nothing more to say: what is to be sent yet is sent, and no connection is made anew.
+    pub(super) is_closing: AtomicBool,
+    /// How often the supervisor has looked at the connection. It does while something is awaited.
+    pub(super) looks: AtomicU64,
     /// It looks at nothing until there are news.
     pub(super) resting: AtomicBool,
     /// How often there was something new for whoever waits.
@@ -100,7 +104,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: &LinkConfig, memory: Arc<dyn ProgramMemory>) -> Self {
+    /// `has_bell`: the transport thread is woken by a bell.
+    pub(super) fn new(config: &LinkConfig, memory: Arc<dyn ProgramMemory>, has_bell: bool) -> Self {
         let state = State {
             engine: Client::new(config.mode, &config.program, config.limits),
             paths: Vec::new(),
@@ -117,9 +122,11 @@ impl Shared {
             state: Mutex::new(state),
             changed: Signal::default(),
             news: Arc::new(Notify::new()),
+            is_closing: AtomicBool::new(false),
+            looks: AtomicU64::new(0),
             resting: AtomicBool::new(false),
             announced: AtomicU64::new(0),
-            hot: Hot::new(NEAR),
+            hot: if has_bell { Hot::new(NEAR).with_bell() } else { Hot::new(NEAR) },
             sticky: AtomicU32::new(0),
             counters: Counters::default(),
             memory,
@@ -132,6 +139,11 @@ impl Shared {
     /// A panic while the lock was held cannot leave the engine half changed in a way that matters more than going on.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock, if it can be had by then.
+    pub(super) fn lock_until(&self, deadline: Instant) -> Option<MutexGuard<'_, State>> {
+        lock_until(&self.state, deadline)
     }
 
     pub(super) fn wait<'a>(
@@ -219,6 +231,17 @@ impl Shared {
         let mut state = self.lock();
         state.engine.handle_lost(Lost(reason));
         self.announce(&state);
-        self.news.notify_one();
+        self.hot.notify(&self.news);
+    }
+
+    /// Nothing has come for as long as the transport thread is patient. It has said so itself, unless it is not there any more or
+    /// does not hear: a system call that starts a process without telling anybody, `fork` of an old kind, leaves it behind.
+    pub(super) fn look_after_transport(&self, state: &mut State, looks: &mut Option<u64>) {
+        let seen = self.looks.load(Ordering::Relaxed);
+        if looks.replace(seen) == Some(seen) {
+            state.engine.handle_lost(Lost("the transport thread does not answer".into()));
+            self.announce(state);
+        }
+        self.hot.notify(&self.news);
     }
 }

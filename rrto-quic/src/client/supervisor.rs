@@ -115,6 +115,7 @@ async fn run_once(
         attempts: Attempts::new(Instant::now()),
         rtt: Duration::ZERO,
         dialler,
+        says_goodbye: false,
     };
     let home = supervisor.dialler.home();
     supervisor.begin(home, |shared, number| path::carry(shared, connection, number));
@@ -175,6 +176,8 @@ struct Supervisor {
     attempts: Attempts,
     /// Of the connection that carries the session, or did.
     rtt: Duration,
+    /// The engine knows that the program has nothing more to say.
+    says_goodbye: bool,
 }
 
 /// What a look at the state says.
@@ -208,7 +211,16 @@ impl Supervisor {
     async fn run(&mut self) -> Result<(), Failure> {
         loop {
             let now = Instant::now();
+            self.shared.looks.fetch_add(1, Ordering::Relaxed);
+            let is_closing = self.shared.is_closing.load(Ordering::Acquire);
+            // Once: it wakes this task too.
+            if is_closing && !std::mem::replace(&mut self.says_goodbye, true) {
+                self.say_goodbye();
+            }
             let seen = self.see(now);
+            if is_closing && self.lines.is_empty() {
+                return Ok(());
+            }
             if seen.is_lost && (seen.current.is_none() || self.lines.is_empty()) {
                 return Ok(());
             }
@@ -233,6 +245,12 @@ impl Supervisor {
                 self.attempts = Attempts::new(Instant::now());
             }
         }
+    }
+
+    fn say_goodbye(&self) {
+        let mut state = self.shared.lock();
+        state.engine.handle_goodbye();
+        self.shared.wake_writer(&mut state);
     }
 
     fn see(&mut self, now: Instant) -> Seen {
@@ -297,6 +315,10 @@ impl Supervisor {
             None => self.shared.lock().engine.welcome().is_some(),
         };
         if is_silent {
+            // After a goodbye a new connection would ask for a session that is no more.
+            if self.shared.is_closing.load(Ordering::Acquire) {
+                return Ok(Some(now + LOOK_EVERY));
+            }
             if now >= self.attempts.next {
                 self.attempt(now, seen);
             }
@@ -435,10 +457,13 @@ impl Supervisor {
         };
         self.lines.retain(|line| line.number != number);
         let mut state = self.shared.lock();
+        let has_said_goodbye = state.path(number).is_some_and(|path| path.channel.said_goodbye());
         state.paths.retain(|path| path.number != number);
         let is_welcomed = state.engine.welcome().is_some();
         match outcome {
             Ok(()) => Some(Ok(())),
+            // The server ends a connection at the goodbye, and which of the two is seen first is chance.
+            Err(_) if has_said_goodbye => Some(Ok(())),
             Err(StreamError::Superseded) => None,
             Err(error @ StreamError::Wire(_)) => Some(Err(Failure::Stream(error))),
             Err(error) if !is_welcomed => Some(Err(self.not_connected(error))),

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
-use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use rrto_quic::LinkStatistics;
 use serde_json::{Value, json};
 
 use super::inferences::Summary;
+use crate::boundary;
 
 /// What `RRTO_REPORT` is for a table on standard error.
 const STANDARD_ERROR: &str = "-";
@@ -58,8 +58,11 @@ impl Destination {
     pub(super) fn write(&self, report: &Report<'_>) -> io::Result<()> {
         match self {
             // In one piece, so that other processes' lines do not come between.
-            Self::StandardError => io::stderr().write_all(report.to_string().as_bytes()),
-            Self::File(path) => fs::write(path, format!("{:#}\n", report.json())),
+            Self::StandardError => {
+                boundary::to_standard_error(report.to_string().as_bytes());
+                Ok(())
+            }
+            Self::File(path) => boundary::write(path, format!("{:#}\n", report.json()).as_bytes()),
         }
     }
 }

@@ -14,7 +14,6 @@
 
 mod segments;
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::Path;
@@ -26,6 +25,8 @@ use rrto_core::operator::{SequenceId, Span};
 use rrto_quic::LinkStatistics;
 
 use segments::{Segment, Segments};
+
+use crate::boundary::Output;
 
 /// Events that are kept: some hundred inferences of a large model, in 10 MiB.
 const EVENTS_MAX: usize = 256 << 10;
@@ -240,7 +241,7 @@ impl Trace {
 
     /// Writes the timeline.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let mut out = BufWriter::new(File::create(path)?);
+        let mut out = BufWriter::new(Output::create(path)?);
         self.write_to(&mut out)?;
         out.flush()
     }
