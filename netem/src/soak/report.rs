@@ -61,6 +61,9 @@ pub(super) struct Report {
     log_lines: BTreeMap<&'static str, usize>,
     failures: Vec<String>,
     failed: u64,
+    /// Of the failures, those that have been printed.
+    #[serde(skip)]
+    shown: usize,
     server_lost: bool,
 }
 
@@ -80,6 +83,7 @@ impl Report {
             log_lines: BTreeMap::new(),
             failures: Vec::new(),
             failed: 0,
+            shown: 0,
             server_lost: false,
         }
     }
@@ -154,13 +158,17 @@ impl Report {
         Ok(())
     }
 
-    /// One line in the midst of it.
-    pub(super) fn print_progress(&self, elapsed: Duration) -> Result<()> {
+    /// One line in the midst of it, and what has failed since the last one.
+    pub(super) fn print_progress(&mut self, elapsed: Duration) -> Result<()> {
         let done: u64 = self.actions.values().map(|count| count.done).sum();
         let rss = self.calms.last().map_or(0, |calm| calm.vitals.rss_kib);
         let (elapsed, failed) = (elapsed.as_secs(), self.failed);
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "{elapsed:>5} s  {done:>6} actions  {failed} failed  resident {rss} KiB")?;
+        for failure in self.failures.iter().skip(self.shown) {
+            writeln!(stdout, "FAILED {failure}")?;
+        }
+        self.shown = self.failures.len();
         Ok(stdout.flush()?)
     }
 

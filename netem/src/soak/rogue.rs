@@ -133,8 +133,7 @@ pub(super) fn huge_numbers(scene: &Scene, luck: &mut ChaCha8Rng) -> Result<()> {
         (Operator::ContextSetLimit { limit: u32::MAX, value: most }, None),
         (Operator::Launch(launch(luck)), None),
     ])?;
-    let span =
-        Span { sequence: SequenceId(u32::MAX.into()), from: u32::MAX, count: u32::MAX, patches: vec![] };
+    let span = Span { sequence: SequenceId(u32::MAX), from: u32::MAX, count: u32::MAX, patches: vec![] };
     let frames = [
         ClientFrame::Received { answers: most },
         ClientFrame::Retire { number: most, id: SequenceId(0) },
