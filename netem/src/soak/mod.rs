@@ -25,7 +25,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
+use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::stage::{self, Stage, TOOL_LIMIT};
@@ -65,6 +66,7 @@ pub struct Plan {
 struct Scene {
     stage: Stage,
     bin: PathBuf,
+    server: Server,
     address: SocketAddr,
     demo: PathBuf,
     probe: PathBuf,
@@ -107,20 +109,53 @@ const ACTIONS: [Action; 18] = [
     Action { name: "garbage modules", weight: 1, act: rogue::garbage_modules },
     Action { name: "many sessions", weight: 1, act: rogue::many_sessions },
     Action { name: "open streams", weight: 1, act: rogue::open_streams },
-    Action { name: "reload", weight: 1, act: |_, _| Ok(()) },
+    Action { name: RELOAD, weight: 1, act: |scene, _| scene.server.reload() },
 ];
 
-/// The server reloads its certificates at a signal; it is the run that sends it.
-const RELOAD: usize = ACTIONS.len() - 1;
+/// What is only done to a server that goes on at it.
+const RELOAD: &str = "reload";
 
 /// Runs all of it, and prints what came of it.
 ///
 /// # Errors
 /// Something did not hold, or nothing could run at all.
 pub fn soak(plan: &Plan) -> Result<()> {
+    writeln!(std::io::stdout(), "soak: seed {}, {} s", plan.seed, plan.length.as_secs())?;
+    let scene = set_scene(plan)?;
+    let reloads = server::reloads(&scene.stage, &scene.bin)?;
+    let actions: Vec<_> = ACTIONS.iter().filter(|action| reloads || action.name != RELOAD).collect();
+    let server = &scene.server;
+    let base = settle(server, None).context("after the first program")?;
+
+    let mut report = Report::new(plan, base, reloads);
+    let began = Instant::now();
+    for round in 0.. {
+        if began.elapsed() >= plan.length || report.is_over() {
+            break;
+        }
+        storm(&scene, &actions, plan, round, &mut report);
+        report.note_server(server.look());
+        if report.is_over() {
+            break;
+        }
+        match settle(server, Some(base)) {
+            Ok(vitals) => report.calm(Calm { at_s: began.elapsed().as_secs_f64(), vitals }),
+            Err(error) => report.fail("calm", &format!("{error:#}")),
+        }
+        report.print_progress(began.elapsed())?;
+    }
+    report.note_server(server.end());
+    report.judge_memory();
+    report.note_log(server)?;
+    report.print(plan, server)?;
+    ensure!(report.is_good(), "the soak with seed {} failed", plan.seed);
+    Ok(())
+}
+
+/// Certificates, programs, and a server that has been used once.
+fn set_scene(plan: &Plan) -> Result<Scene> {
     let stage = Stage::new()?;
     let bin = stage::binaries(&plan.bin)?;
-    writeln!(std::io::stdout(), "soak: seed {}, {} s", plan.seed, plan.length.as_secs())?;
     for (folder, robots) in [("certs", &ROBOTS[..]), ("strangers", &["stranger"])] {
         let mut certs = Command::new(bin.join("rrto"));
         certs.arg("certs").arg(stage.file(folder));
@@ -131,83 +166,51 @@ pub fn soak(plan: &Plan) -> Result<()> {
     }
     fs::write(stage.file("cnn.ptx"), robots::DEMO_PTX)?;
     let (demo, probe) = (stage.compile("cnn", robots::DEMO)?, stage.compile("probe", robots::PROBE)?);
-    let reloads = server::reloads(&stage, &bin)?;
     let server = Server::start(&stage, &bin, "server")?;
     let (address, known, started) = (server.address(), String::new(), AtomicU64::new(0));
-    let mut scene = Scene { stage, bin, address, demo, probe, known, started };
+    let mut scene = Scene { stage, bin, server, address, demo, probe, known, started };
     scene.known = robots::learn(&scene).context("the first program of all fails")?;
-    let base = settle(&server, None).context("after the first program")?;
-
-    let mut report = Report::new(plan, base, reloads);
-    let began = Instant::now();
-    for round in 0.. {
-        if began.elapsed() >= plan.length || report.is_over() {
-            break;
-        }
-        storm(&scene, &server, plan, round, reloads, &mut report);
-        report.note_server(server.look());
-        if report.is_over() {
-            break;
-        }
-        match settle(&server, Some(base)) {
-            Ok(vitals) => report.calm(Calm { at_s: began.elapsed().as_secs_f64(), vitals }),
-            Err(error) => report.fail("calm", &format!("{error:#}")),
-        }
-        report.print_progress(began.elapsed())?;
-    }
-    report.note_server(server.end());
-    report.judge_memory();
-    report.note_log(&server)?;
-    report.print(plan, &server)?;
-    ensure!(report.is_good(), "the soak with seed {} failed", plan.seed);
-    Ok(())
+    Ok(scene)
 }
 
-/// Actors act, several at a time, while the server is looked at.
-fn storm(scene: &Scene, server: &Server, plan: &Plan, round: u64, reloads: bool, report: &mut Report) {
+/// Actors act, several at a time, as long as the server is there.
+fn storm(scene: &Scene, actions: &[&Action], plan: &Plan, round: u64, report: &mut Report) {
     let until = Instant::now() + STORM.min(plan.length);
     let acted = Mutex::new(Vec::new());
-    let weight = |index: usize| if index == RELOAD && !reloads { 0 } else { ACTIONS[index].weight };
-    let all: u32 = (0..ACTIONS.len()).map(weight).sum();
     thread::scope(|scope| {
         for actor in 0..ACTORS {
             let acted = &acted;
             scope.spawn(move || {
                 let mut luck = ChaCha8Rng::seed_from_u64(plan.seed);
                 luck.set_stream(round * ACTORS + actor);
-                while Instant::now() < until && server.look().is_ok() {
-                    let mut left = luck.random_range(0..all);
-                    let chosen = (0..ACTIONS.len()).find(|index| {
-                        let here = left < weight(*index);
-                        left = left.saturating_sub(weight(*index));
-                        here
-                    });
-                    let Some(index) = chosen else { return };
-                    let result = match index {
-                        RELOAD => server.reload(),
-                        _ => (ACTIONS[index].act)(scene, &mut luck),
+                while Instant::now() < until && scene.server.look().is_ok() {
+                    let Ok(action) = actions.choose_weighted(&mut luck, |action| action.weight) else {
+                        return;
                     };
-                    let result = result.map_err(|error| format!("{error:#}"));
-                    acted.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                    let result = (action.act)(scene, &mut luck).map_err(|error| format!("{error:#}"));
+                    acted.lock().unwrap_or_else(PoisonError::into_inner).push((action.name, result));
                 }
             });
         }
     });
-    for (index, result) in acted.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        report.act(ACTIONS[index].name, result);
+    for (name, result) in acted.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        report.act(name, result);
     }
 }
 
-/// Waits until the server holds nothing for anybody and, where a `base` is given, no more of the system than that.
+/// Waits until the server holds nothing for anybody, and no more of the system than at the `base`; or for that, twice the same.
 fn settle(server: &Server, base: Option<Vitals>) -> Result<Vitals> {
     let until = Instant::now() + CALM_LIMIT;
+    let mut before = None;
     loop {
         server.look()?;
         let (sessions, vitals) = (server.sessions()?, server.vitals()?);
+        let is_steady = base.is_some() || before.is_some_and(|before| vitals.has_as_many(before));
         let more = base.map_or(String::new(), |base| vitals.beyond(base));
-        if sessions == 0.0 && more.is_empty() {
+        if sessions == 0.0 && is_steady && more.is_empty() {
             return Ok(vitals);
         }
+        before = Some(vitals);
         ensure!(
             Instant::now() < until,
             "{} s after everybody has gone there are {sessions} sessions{more}",

@@ -67,6 +67,11 @@ impl Vitals {
         let more = counts.iter().filter(|(_, now, first)| now > first);
         more.map(|(what, now, first)| format!(", {now} {what} (at first {first})")).collect()
     }
+
+    /// Whether neither has more of anything that is counted.
+    pub(super) fn has_as_many(&self, as_there: Vitals) -> bool {
+        self.beyond(as_there).is_empty() && as_there.beyond(*self).is_empty()
+    }
 }
 
 impl Server {
