@@ -46,8 +46,9 @@ const CALM_LIMIT: Duration = Duration::from_secs(45);
 /// How often the server is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The robots' names: all honest programs share one, those that come to a bad end another, and the third means harm.
-const ROBOTS: [&str; 3] = ["honest", "mortal", "rogue"];
+/// The robots' names: honest programs that stay where they are share one, those that roam another, as they are on other links than
+/// the first; then those that come to a bad end, and the one that means harm.
+const ROBOTS: [&str; 4] = ["honest", "wanderer", "mortal", "rogue"];
 
 /// What to do.
 #[derive(Debug, Clone)]

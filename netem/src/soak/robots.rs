@@ -61,8 +61,8 @@ fn run(scene: &Scene, command: &mut Command) -> Result<String> {
 }
 
 /// Runs the demo, which must be right by its own reckoning; gives the hash of its outputs.
-fn demo(scene: &Scene, server: SocketAddr, luck: &mut ChaCha8Rng) -> Result<String> {
-    let mut command = program(scene, server, "honest", luck);
+fn demo(scene: &Scene, server: SocketAddr, robot: &str, luck: &mut ChaCha8Rng) -> Result<String> {
+    let mut command = program(scene, server, robot, luck);
     let text = run(scene, command.arg(&scene.demo).arg(scene.stage.file("cnn.ptx")).arg(INFERENCES))?;
     let line = text.lines().next_back().unwrap_or_default();
     let report: serde_json::Value =
@@ -71,8 +71,8 @@ fn demo(scene: &Scene, server: SocketAddr, luck: &mut ChaCha8Rng) -> Result<Stri
     Ok(report["output_hash"].as_str().unwrap_or_default().to_owned())
 }
 
-fn right_demo(scene: &Scene, server: SocketAddr, luck: &mut ChaCha8Rng) -> Result<()> {
-    let hash = demo(scene, server, luck)?;
+fn right_demo(scene: &Scene, server: SocketAddr, robot: &str, luck: &mut ChaCha8Rng) -> Result<()> {
+    let hash = demo(scene, server, robot, luck)?;
     ensure!(hash == scene.known, "an honest program has other outputs: {hash}, not {}", scene.known);
     Ok(())
 }
@@ -85,11 +85,11 @@ fn probe(scene: &Scene, luck: &mut ChaCha8Rng, arguments: &[&str], expected: &st
 
 /// The hash of the demo's outputs, which are all right.
 pub(super) fn learn(scene: &Scene) -> Result<String> {
-    demo(scene, scene.address, &mut rand::SeedableRng::seed_from_u64(0))
+    demo(scene, scene.address, "honest", &mut rand::SeedableRng::seed_from_u64(0))
 }
 
 pub(super) fn infer(scene: &Scene, luck: &mut ChaCha8Rng) -> Result<()> {
-    right_demo(scene, scene.address, luck)
+    right_demo(scene, scene.address, "honest", luck)
 }
 
 pub(super) fn count(scene: &Scene, luck: &mut ChaCha8Rng) -> Result<()> {
@@ -124,7 +124,8 @@ pub(super) fn roam(scene: &Scene, luck: &mut ChaCha8Rng) -> Result<()> {
     );
     let scenario = Scenario::parse("roam", &script)?;
     let link = Proxy::start(Config::new(scene.address, scenario, luck.random()))?;
-    right_demo(scene, link.listen_addr(), luck).with_context(|| format!("across a link: {script}"))
+    right_demo(scene, link.listen_addr(), "wanderer", luck)
+        .with_context(|| format!("across a link: {script}"))
 }
 
 /// Works for a while and is killed.
