@@ -1,6 +1,6 @@
 //! The link's clients, and the socket that each has towards the server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -12,6 +12,9 @@ use crate::script::Change;
 
 /// Addresses that clients roam through: 127.0.0.1 to 127.0.0.200.
 const LOOPBACK_ADDRESSES: u64 = 200;
+
+/// Sockets that clients have left which are kept; the oldest ones go.
+const MAX_LEFT: usize = 64;
 
 /// A flow's number; never used twice, so that what is held for a forgotten flow goes nowhere.
 pub(super) type FlowId = u64;
@@ -38,6 +41,9 @@ pub(super) struct Flows {
     pub(super) roams_failed: u64,
     /// How often it was the address that changed.
     moves: u64,
+    /// Where clients were. As long as somebody has the port, this host does not tell the server that it is closed (ICMP), which
+    /// whoever takes an address away does not do either: to the server, silence.
+    left: VecDeque<Port>,
     /// What the kernel dropped of those that are forgotten.
     forgotten_drops: u64,
 }
@@ -53,6 +59,7 @@ impl Flows {
             roams: 0,
             roams_failed: 0,
             moves: 0,
+            left: VecDeque::new(),
             forgotten_drops: 0,
         }
     }
@@ -115,10 +122,13 @@ impl Flows {
                 Ok(port) => {
                     let old = std::mem::replace(&mut flow.upstream, port);
                     self.forgotten_drops += drops.of(&old);
+                    old.neglect();
+                    self.left.push_back(old);
                 }
                 Err(_) => self.roams_failed += 1,
             }
         }
+        self.left.drain(..self.left.len().saturating_sub(MAX_LEFT));
     }
 
     /// Forgets who has been silent for `idle`.

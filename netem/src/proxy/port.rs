@@ -52,6 +52,11 @@ impl Port {
         Ok(Self { socket, state })
     }
 
+    /// Nobody will receive from it: the system need not keep much.
+    pub(super) fn neglect(&self) {
+        let _ = self.state.set_recv_buffer_size((&self.socket).into(), 1);
+    }
+
     /// Receives what is there, up to a batch, and hands each datagram to `take`. Returns false if nothing was there.
     pub(super) fn receive(&self, inbox: &mut Inbox, mut take: impl FnMut(&Origin, &[u8])) -> bool {
         let Inbox { bytes, metas } = inbox;
