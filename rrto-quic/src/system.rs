@@ -114,6 +114,13 @@ pub struct Bell {
 /// A process that is not ours, in which the transport thread is a guest: the program may close any descriptor and open another
 /// one under the same number, for itself.
 pub trait Host: fmt::Debug + Send + Sync + 'static {
+    /// Runs `start`, which starts the transport thread, so that the thread never runs what is the program's, such as a handler
+    /// of its signals.
+    ///
+    /// # Errors
+    /// What `start` gives.
+    fn start(&self, start: Box<dyn FnOnce() -> io::Result<()> + '_>) -> io::Result<()>;
+
     /// Called first on the transport thread, before it opens anything: makes its table of descriptors its own, so that the program
     /// cannot close what is in it, and nothing in it keeps the program's files open.
     ///

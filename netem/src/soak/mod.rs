@@ -1,10 +1,10 @@
 //! A server among robots and strangers who do what they can, for minutes or hours.
 //!
 //! One `rrto-gpud` with the software GPU serves, on loopback, whoever comes: robots whose programs compute what is known, are killed,
-//! roam, fault, or end with everything outstanding ([`robots`]); strangers who have no certificate ([`stranger`]); and a robot
-//! that has one, and means harm ([`rogue`]). Who does what and when comes from a seed, as far as real processes let it. Storms,
+//! roam, fault, or end with everything outstanding (`robots`); strangers who have no certificate (`stranger`); and a robot
+//! that has one, and means harm (`rogue`). Who does what and when comes from a seed, as far as real processes let it. Storms,
 //! in which several of them act at a time, alternate with calms, in which nobody does, and the server has to be as it was
-//! before: no sessions, and no more descriptors, threads, processes and, over time, memory ([`server`]).
+//! before: no sessions, and no more descriptors, threads, processes and, over time, memory (`server`).
 //!
 //! What must hold: the server lives and never panics, honest programs are right, and what somebody held is given back.
 

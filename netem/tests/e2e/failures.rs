@@ -2,7 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::UdpSocket;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Client, MODES, Server, built, certificates};
 
@@ -22,6 +26,21 @@ fn without_a_server_there_is_no_device() {
     let outcome = nowhere.run(&built().probe, &["init"]);
     assert_eq!(outcome.stdout, NO_DEVICE, "{outcome:?}");
     assert!(single_line(&outcome.stderr).contains("127.0.0.1:1"), "{outcome:?}");
+}
+
+#[test]
+fn a_program_that_waits_for_its_server_can_be_ended() {
+    let server = Server::start();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nowhere = Client { server: silent.local_addr().unwrap().to_string(), ..server.client() };
+    let mut command = nowhere.command(&built().probe);
+    let command = command.arg("init").env("RRTO_CONNECT_TIMEOUT_MS", "100000").stdout(Stdio::null());
+    let mut program = command.stderr(Stdio::null()).spawn().unwrap();
+    // It is in cuInit. `timeout` passes the signal on, and kills what does not end at it.
+    silent.recv(&mut [0; 1500]).unwrap();
+    kill_process(Pid::from_child(&program), Signal::TERM).unwrap();
+    let status = program.wait().unwrap();
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
 }
 
 #[test]

@@ -22,6 +22,11 @@ const RING: libc::c_int = libc::SIGSTKFLT;
 pub struct Guest;
 
 impl Host for Guest {
+    fn start(&self, start: Box<dyn FnOnce() -> io::Result<()> + '_>) -> io::Result<()> {
+        // The thread inherits the mask. It is this thread's for no longer: a program that waits for a server can be interrupted.
+        signals::with_signals_blocked(start)
+    }
+
     fn enter(&self) -> io::Result<Bell> {
         enter_own_thread();
         if has_table_of_its_own() {

@@ -143,9 +143,8 @@ fn connect() -> Result<Session, CuResult> {
         congestion: config.congestion,
         tap: insight.as_ref().and_then(Insight::tap),
     };
-    // The transport thread inherits this thread's mask: the program's signals are for the program's threads.
-    let link = boundary::with_signals_blocked(|| Link::connect_in(Some(Arc::new(Guest)), link, memory))
-        .map_err(|problem| no_device(&problem))?;
+    let link =
+        Link::connect_in(Some(Arc::new(Guest)), link, memory).map_err(|problem| no_device(&problem))?;
     let welcome = link.welcome();
     log::info!(
         "session {} on {} (rrto-gpud {}): {}, mode {}",

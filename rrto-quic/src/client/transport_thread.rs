@@ -22,7 +22,7 @@ pub(super) fn spawn(
     system: Arc<dyn System>,
     host: Option<Arc<dyn Host>>,
 ) -> Result<(), ConnectError> {
-    let starter = system.clone();
+    let (starter, home) = (system.clone(), host.clone());
     let thread = move || {
         let _ended = Ended(shared.clone());
         let serve = || serve(&shared, config, system, host);
@@ -36,7 +36,12 @@ pub(super) fn spawn(
             }
         }
     };
-    starter.start("rrto-transport".into(), Box::new(thread)).map_err(ConnectError::System)
+    let start = || starter.start("rrto-transport".into(), Box::new(thread));
+    let started = match home {
+        Some(home) => home.start(Box::new(start)),
+        None => start(),
+    };
+    started.map_err(ConnectError::System)
 }
 
 fn serve(
