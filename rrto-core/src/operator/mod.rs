@@ -47,6 +47,8 @@ pub const MAX_PAYLOAD_BYTES: u64 = 1 << 20;
 pub const MAX_NAME_BYTES: usize = 64 << 10;
 
 /// A call that the server executes. Fields keep the meaning and unit of the driver API; sizes are in bytes.
+///
+/// A new operator comes last: recordings of before are read by these numbers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Operator {
     /// `cuMemAlloc`: answers [`Value::Address`].
@@ -325,15 +327,6 @@ pub enum Operator {
         /// Launch attributes, at most [`MAX_LAUNCH_ATTRIBUTES`].
         attributes: Vec<LaunchAttribute>,
     },
-    /// Whether the driver has the private table of `cuGetExportTable` with this UUID (its bytes in order): answers
-    /// [`Value::None`], or the driver's error.
-    ExportTable {
-        /// Which.
-        uuid: [u8; 16],
-    },
-    /// Which multiprocessors are together, as a private table of the driver tells: answers [`Value::TpcPlaces`], or
-    /// `CUDA_ERROR_NOT_SUPPORTED` where no driver tells.
-    TpcPlaces,
     /// `cuTensorMapEncodeTiled`: answers [`Value::Payload`], the opaque 128-byte descriptor.
     TensorMapTiled(TensorMap),
     /// `cuTensorMapEncodeIm2col`: answers [`Value::Payload`], the opaque 128-byte descriptor.
@@ -351,6 +344,15 @@ pub enum Operator {
     },
     /// `cuLaunchKernel`, `cuLaunchKernelEx`, `cuLaunchCooperativeKernel`.
     Launch(Launch),
+    /// Whether the driver has the private table of `cuGetExportTable` with this UUID (its bytes in order): answers
+    /// [`Value::None`], or the driver's error.
+    ExportTable {
+        /// Which.
+        uuid: [u8; 16],
+    },
+    /// Which multiprocessors are together, as a private table of the driver tells: answers [`Value::TpcPlaces`], or
+    /// `CUDA_ERROR_NOT_SUPPORTED` where no driver tells.
+    TpcPlaces,
 }
 
 /// What an operator does to the stream it is on, for knowing what is still outstanding there.

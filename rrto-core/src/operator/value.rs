@@ -46,10 +46,10 @@ pub enum Value {
     Milliseconds(f32),
     /// Kernel names.
     Names(Vec<String>),
-    /// The place of each TPC, at most [`MAX_TPCS`].
-    TpcPlaces(#[serde(deserialize_with = "bounded::list::<_, _, MAX_TPCS>")] Vec<TpcPlace>),
     /// Bytes that go to the program's memory, or an opaque descriptor.
     Payload(Bytes),
+    /// The place of each TPC, at most [`MAX_TPCS`].
+    TpcPlaces(#[serde(deserialize_with = "bounded::list::<_, _, MAX_TPCS>")] Vec<TpcPlace>),
 }
 
 /// A kernel's parameter layout and attributes, sent once with its handle.

@@ -1,12 +1,10 @@
 //! What the driver's private tables have to know of the server's driver.
 
-use std::ffi::CStr;
-use std::sync::Arc;
-
 use rrto_core::api::{CuResult, DeviceAttribute};
 use rrto_core::operator::{MAX_TPCS, Operator, TpcPlace, Value};
 
 use super::{Call, handles};
+use crate::private_tables::NamedFunction;
 
 impl Call<'_> {
     /// Whether the server's driver has a private table.
@@ -33,7 +31,7 @@ impl Call<'_> {
     }
 
     /// The functions of a module and their names, in the driver's order.
-    pub(crate) fn named_functions(&self, module: usize) -> Result<Vec<(usize, Arc<CStr>)>, CuResult> {
+    pub(crate) fn named_functions(&self, module: usize) -> Result<Vec<NamedFunction>, CuResult> {
         let named = |function| {
             let function = handles::visible(function);
             Ok((function, self.client.kernel(function)?.1.shared_name()))

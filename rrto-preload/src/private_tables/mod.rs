@@ -62,6 +62,9 @@ pub struct Facts {
     pub devices: Vec<DeviceFacts>,
 }
 
+/// A function of a module: its handle, as cuModuleGetFunction gives it, and its name.
+pub type NamedFunction = (usize, Arc<CStr>);
+
 /// Where answers come from that the tables cannot give themselves.
 pub struct Source {
     /// What INTEGRITY_CHECK has to know; asked for while the program initialises CUDA, and three times for each copy of
@@ -72,7 +75,7 @@ pub struct Source {
     /// The place of each TPC, a pair of multiprocessors.
     pub tpc_places: fn() -> Result<Vec<TpcPlace>, CuResult>,
     /// The functions of a module, with their names.
-    pub module_functions: fn(usize) -> Result<Vec<(usize, Arc<CStr>)>, CuResult>,
+    pub module_functions: fn(usize) -> Result<Vec<NamedFunction>, CuResult>,
 }
 
 static SOURCE: OnceLock<&'static Source> = OnceLock::new();

@@ -149,7 +149,7 @@ fn prepare(arguments: &RunArgs) -> Result<(PathBuf, Command), RunError> {
     };
     let mut command = Command::new(&path);
     // Many programs look at the name that they were called by: busybox, Python's virtual environments.
-    command.arg0(program).args(rest).envs(environment.variables(|name| env::var_os(name)));
+    command.arg0(program).args(rest).envs(environment.variables(env::var_os));
     Ok((path, command))
 }
 

@@ -196,7 +196,7 @@ impl Scene {
         };
         let mut command = Command::new(&program.path);
         command.arg(&program.kernels).arg(inferences.to_string());
-        command.envs(environment.variables(|name| std::env::var_os(name))).env_remove("RRTO_LOG_FILE");
+        command.envs(environment.variables(std::env::var_os)).env_remove("RRTO_LOG_FILE");
         let mut stdout = self.spawn("cnn", command)?;
         let (done, awaited) = channel();
         thread::spawn(move || {
